@@ -1,4 +1,4 @@
-"""`make faults`: every row, each for longer than the tests try it, and the table in docs/reliability.md."""
+"""`make faults`: every fault, each for longer than the tests try it, and the table in docs/reliability.md."""
 
 import argparse
 import sys
@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from tests.faults.clock_rows import CLOCKS
-from tests.faults.disk_rows import DISK
-from tests.faults.matrix import ALONE, ROWS, trying
-from tests.faults.process_rows import PROCESS
-from tests.faults.redis_rows import REDIS
-from tests.faults.status_rows import STATUSES
-from tests.faults.stream_rows import STREAMS
+from tests.faults.clock_faults import CLOCKS
+from tests.faults.disk_faults import DISK
+from tests.faults.matrix import ALONE, CASES, trying
+from tests.faults.process_faults import PROCESS
+from tests.faults.redis_faults import REDIS
+from tests.faults.status_faults import STATUSES
+from tests.faults.stream_faults import STREAMS
 from tests.faults.trial import Outcome, Promise
-from tests.faults.upstream_rows import UPSTREAM
+from tests.faults.upstream_faults import UPSTREAM
 from tests.support.processes import sim
 from tests.support.sim_client import SimClient
 
@@ -39,14 +39,14 @@ def table(outcomes: list[Outcome], seconds: float, when: str) -> Iterator[str]:
     into = sum(len(each.broken[Promise.GATE]) for each in outcomes)
     yield f"{told:,} answers under them, {wrong} wrong ones, {into} requests into a closed gate.\n\n"
     for title, bench in _TABLES.items():
-        mine = [each for each in outcomes if each.row.name in {row.name for row in bench}]
+        mine = [each for each in outcomes if each.case.name in {case.name for case in bench}]
         promises = [promise for promise in Promise if mine and promise in mine[0].promises]
         heads = [title, *promises, "Fresh", "Marked", "Refused", "Upstream", "Ready after"]
         yield f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n"
         for each in mine:
             kept = ["yes" if not each.broken[one] else f"**no ({len(each.broken[one])})**" for one in promises]
             counts = [str(count) for count in (each.fresh, each.marked, each.refused, each.asked)]
-            yield f"| {' | '.join([each.row.name, *kept, *counts, f'{each.recovery_s:.1f} s'])} |\n"
+            yield f"| {' | '.join([each.case.name, *kept, *counts, f'{each.recovery_s:.1f} s'])} |\n"
         yield "\n"
 
 
@@ -55,9 +55,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="only faults whose name contains one of these; no page is written")
     parser.add_argument("--seconds", type=float, default=12.0, help="how long a fault lasts (default: 12)")
     asked = parser.parse_args()
-    rows, alone = (
-        {kind: [row for row in each if _matches(row.name, asked.names)] for kind, each in all_.items()}
-        for all_ in (ROWS, ALONE)
+    cases, alone = (
+        {kind: [case for case in each if _matches(case.name, asked.names)] for kind, each in all_.items()}
+        for all_ in (CASES, ALONE)
     )
     outcomes = []
     with (
@@ -65,7 +65,7 @@ def main() -> int:
         closing(SimClient(url)) as exchange,
         sim() as other_url,
         closing(SimClient(other_url)) as other,
-        trying(exchange, rows, _BENCHES, asked.seconds, long=True) as found,
+        trying(exchange, cases, _BENCHES, asked.seconds, long=True) as found,
         trying(other, alone, {"alone": 1}, asked.seconds, long=True) as lonely,
     ):
         for name, future in (found | lonely).items():

@@ -1,4 +1,4 @@
-"""One daemon, its wires to the exchange and its levers: what a row of the matrix is tried on."""
+"""One daemon, its wires to the exchange and its levers: what a fault of the matrix is tried on."""
 
 import signal
 import tempfile

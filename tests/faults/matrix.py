@@ -1,4 +1,4 @@
-"""All rows, tried side by side on a few benches."""
+"""All faults, tried side by side on a few benches."""
 
 import queue
 from collections.abc import Collection, Iterator, Mapping
@@ -6,51 +6,51 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 from tests.faults.bench import FaultBench, benches
-from tests.faults.clock_rows import CLOCKS
-from tests.faults.disk_rows import DISK
-from tests.faults.process_rows import PROCESS
-from tests.faults.redis_rows import REDIS
-from tests.faults.row import Row
-from tests.faults.status_rows import STATUSES
-from tests.faults.stream_rows import STREAMS
+from tests.faults.case import Case
+from tests.faults.clock_faults import CLOCKS
+from tests.faults.disk_faults import DISK
+from tests.faults.process_faults import PROCESS
+from tests.faults.redis_faults import REDIS
+from tests.faults.status_faults import STATUSES
+from tests.faults.stream_faults import STREAMS
 from tests.faults.trial import Outcome, Trial
-from tests.faults.upstream_rows import UPSTREAM
+from tests.faults.upstream_faults import UPSTREAM
 from tests.support.sim_client import SimClient
 
-ROWS = {"alone": (*UPSTREAM, *STATUSES, *PROCESS, *DISK), "pair": REDIS, "streamed": STREAMS}  # by their benches
+CASES = {"alone": (*UPSTREAM, *STATUSES, *PROCESS, *DISK), "pair": REDIS, "streamed": STREAMS}  # by their benches
 ALONE = {"alone": CLOCKS}  # each of these needs the exchange for itself: they are tried one after the other
 
 
 @contextmanager
 def trying(
     exchange: SimClient,
-    rows: Mapping[str, Collection[Row]],
+    cases: Mapping[str, Collection[Case]],
     numbers: Mapping[str, int],
     during_s: float = 6.0,
     *,
     long: bool = False,
 ) -> Iterator[dict[str, "Future[Outcome]"]]:
-    """Try these rows, in their `long` form or not; yield what comes of each, by its name.
+    """Try these faults, in their `long` form or not; yield what comes of each, by its name.
 
-    `numbers`: of benches of each kind; there is none of a kind that has no rows.
+    `numbers`: of benches of each kind; there is none of a kind that has no faults.
     """
-    kinds = [kind for kind in rows if rows[kind] for _ in range(numbers[kind])]
+    kinds = [kind for kind in cases if cases[kind] for _ in range(numbers[kind])]
     with benches(exchange, *kinds) as made, ExitStack() as stack:
         free: dict[str, queue.SimpleQueue[FaultBench]] = {kind: queue.SimpleQueue() for kind in kinds}
         for kind, bench in zip(kinds, made, strict=True):
             free[kind].put(bench)
 
-        def run(kind: str, row: Row) -> Outcome:
+        def run(kind: str, case: Case) -> Outcome:
             bench = free[kind].get()
             try:
-                return Trial(bench, row).run(row.long_s if long and row.long_s else during_s)
+                return Trial(bench, case).run(case.long_s if long and case.long_s else during_s)
             finally:
                 free[kind].put(bench)
 
         futures: dict[str, Future[Outcome]] = {}
         for kind in free:
             pool = stack.enter_context(ThreadPoolExecutor(numbers[kind]))
-            futures |= {row.name: pool.submit(run, kind, row) for row in rows[kind]}
+            futures |= {case.name: pool.submit(run, kind, case) for case in cases[kind]}
         try:
             yield futures
         finally:

@@ -1,4 +1,4 @@
-"""Each cheap row of the matrix keeps every promise; the long form is `make faults`."""
+"""Each cheap fault of the matrix keeps every promise; the long form is `make faults`."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.faults.matrix import ALONE, ROWS, trying
+from tests.faults.matrix import ALONE, CASES, trying
 from tests.faults.trial import Outcome
 from tests.support.processes import sim
 from tests.support.sim_client import SimClient
@@ -18,7 +18,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-CHEAP, LONELY = ({kind: [row for row in each if not row.long] for kind, each in rows.items()} for rows in (ROWS, ALONE))
+CHEAP, LONELY = (
+    {kind: [case for case in each if not case.long] for kind, each in cases.items()} for cases in (CASES, ALONE)
+)
 _BENCHES = {"alone": 4, "pair": 1, "streamed": 1}
 
 
@@ -35,7 +37,7 @@ def outcomes() -> Iterator[dict[str, Future[Outcome]]]:
         yield found | alone
 
 
-@pytest.mark.parametrize("name", [row.name for rows in (CHEAP, LONELY) for each in rows.values() for row in each])
+@pytest.mark.parametrize("name", [case.name for cases in (CHEAP, LONELY) for each in cases.values() for case in each])
 def test_every_promise_is_kept(outcomes: dict[str, Future[Outcome]], name: str) -> None:
     outcome = outcomes[name].result(250.0)
     assert {promise: texts for promise, texts in outcome.broken.items() if texts} == {}

@@ -1,4 +1,4 @@
-"""One row tried: a fault comes, lasts and ends while clients ask; then nobody asks; what was promised is judged."""
+"""One case tried: a fault comes, lasts and ends while clients ask; then nobody asks; what was promised is judged."""
 
 import json
 import time
@@ -12,9 +12,9 @@ from itertools import zip_longest
 import httpx
 
 from tests.faults.bench import DEADLINE_S, SHARE, FaultBench
+from tests.faults.case import Case
 from tests.faults.listening import Listener, wrongs
 from tests.faults.load import TAILS, Clients, Told, ask, connected
-from tests.faults.row import Row
 from tests.support.waiting import eventually
 
 TTL_MS, MAX_STALE_MS = 2_000, 30_000  # the daemon's defaults for candles of a minute
@@ -46,9 +46,9 @@ class Promise(StrEnum):
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a row: how each of its promises was broken, and figures."""
+    """What came of a case: how each of its promises was broken, and figures."""
 
-    row: Row
+    case: Case
     promises: frozenset[Promise]
     broken: dict[Promise, list[str]] = field(default_factory=lambda: {each: [] for each in Promise})
     fresh: int = 0
@@ -59,14 +59,14 @@ class Outcome:
 
 
 class Trial:
-    """Of one row on one bench."""
+    """Of one case on one bench."""
 
-    def __init__(self, bench: FaultBench, row: Row) -> None:
+    def __init__(self, bench: FaultBench, case: Case) -> None:
         self._bench = bench
-        self._row = row
+        self._case = case
         self._right: dict[tuple[str, str, int, bytes], bool] = {}
         more = {Promise.SHARE: bool(bench.others), Promise.FRAMES: bench.streams is not None}
-        self._outcome = Outcome(row, frozenset(each for each in Promise if more.get(each, True)))
+        self._outcome = Outcome(case, frozenset(each for each in Promise if more.get(each, True)))
 
     def run(self, during_s: float) -> Outcome:
         """Try it; `during_s`: how long it lasts."""
@@ -82,16 +82,16 @@ class Trial:
         clients.wait_until_answered()
         before = [(daemon.resident_mb(), daemon.descriptors()) for daemon in daemons]
         began_s, since_s = time.time(), bench.exchange_s()
-        with self._row.fault(bench):
+        with self._case.fault(bench):
             time.sleep(during_s)
             most = [daemon.descriptors() for daemon in daemons]
-            if not self._row.late:
+            if not self._case.late:
                 clients.stop()
         ended_s = time.time()
         clients.stop()
         self._recover(ended_s)
         for told in clients.told + clients.flooded:
-            self._judge(told, during_s if self._row.late else 0.0)
+            self._judge(told, during_s if self._case.late else 0.0)
         during = [told for told in clients.told if told.sent_s >= since_s]
         outcome.fresh = sum(told.status == 200 and not told.marked for told in during)
         outcome.marked = sum(told.marked for told in during)
@@ -105,7 +105,7 @@ class Trial:
             self._judge_share(minute)
         if listener is not None:
             self._judge_frames(listener, ended_s)
-        if self._row.unnoticed and (outcome.marked or outcome.refused):
+        if self._case.unnoticed and (outcome.marked or outcome.refused):
             texts = {told.text[:200] for told in during if told.status != 200}
             self._breach(Promise.TIME, f"{outcome.marked} marked, {outcome.refused} refused: {texts}")
         return outcome
@@ -117,7 +117,7 @@ class Trial:
 
     def _judge(self, told: Told, late_s: float = 0.0) -> None:
         target = f"{told.path}?{told.query}"
-        if told.status == 0 and not self._row.down:
+        if told.status == 0 and not self._case.down:
             self._breach(Promise.TIME, f"no answer: {told.text!r} to {target}")
         if told.took_s > DEADLINE_S + SLACK_S + late_s:
             self._breach(Promise.TIME, f"{told.took_s:.1f} s for {target}")
@@ -180,7 +180,7 @@ class Trial:
             self._breach(Promise.RECOVERY, "no frame came")
         listener.stop()
         for heard in listener.heard:
-            for text in wrongs(self._bench, heard, lossy=self._row.lossy):
+            for text in wrongs(self._bench, heard, lossy=self._case.lossy):
                 self._breach(Promise.FRAMES, text)
 
     def _judge_gate(self, bench: FaultBench, lines: list[dict[str, object]], lookups: list[tuple[float, str]]) -> None:
@@ -201,16 +201,16 @@ class Trial:
                 if into:
                     self._breach(Promise.GATE, f"{len(into)} within {until_s - shut_s:.1f} s ({line['reason']})")
             refusals = [each.at_s for each in bench.asked() if each.broken and each.family == family]
-            for at_s in refusals if self._row.stated_s else ():
-                if any(at_s + SENT_S < later < at_s + self._row.stated_s for later, of in asked if of == family):
-                    self._breach(Promise.GATE, f"{family} was asked within the stated {self._row.stated_s:g} s")
+            for at_s in refusals if self._case.stated_s else ():
+                if any(at_s + SENT_S < later < at_s + self._case.stated_s for later, of in asked if of == family):
+                    self._breach(Promise.GATE, f"{family} was asked within the stated {self._case.stated_s:g} s")
 
     def _recover(self, ended_s: float) -> None:
         """Only whether it is ready is asked; then, whether all is well again."""
         bench = self._bench
         asked = [one for each in bench.all for one in each.asked()]
-        broken = [one.at_s + self._row.stated_s for one in asked if one.broken and self._row.stated_s]
-        if self._row.until_minute:
+        broken = [one.at_s + self._case.stated_s for one in asked if one.broken and self._case.stated_s]
+        if self._case.until_minute:
             broken.append(ended_s // 60 * 60 + 62.0)
         by_s = max([ended_s, *broken]) + RECOVERY_S
         while (trouble := self._trouble()) and time.time() < by_s:

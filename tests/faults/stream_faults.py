@@ -4,17 +4,16 @@ import asyncio
 import copy
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tests.faults.bench import FaultBench
-from tests.faults.row import Row
-from tests.faults.status_rows import BLOCKED, WAIT_S, reply
+from tests.faults.case import Case, Fault
+from tests.faults.status_faults import BLOCKED, WAIT_S, reply
 from tests.faults.stream_wire import FrameBreak, Link
-from tests.faults.upstream_rows import LOGIN_PAGE, broken, certified, page, plugged, refused, reset, said, silence
+from tests.faults.upstream_faults import LOGIN_PAGE, broken, certified, page, plugged, refused, reset, said, silence
 from tests.faults.wire import Break
 
-Fault = Callable[[FaultBench], AbstractContextManager[None]]
 LATE_S = 6.0
 _EACH_S = 3.0  # a connection's life
 _GARBAGE = (
@@ -149,26 +148,26 @@ def refusing(link: Link, text: bytes) -> None:
 
 
 STREAMS = (
-    Row("Streams: connections refused", of_streams(refused), unnoticed=True, long=True),
-    Row("Streams: connections without an answer", of_streams(plugged), unnoticed=True, long=True),
-    Row("Streams: expired certificate", of_streams(certified("expired")), unnoticed=True, long=True),
-    Row("Streams: handshakes reset", shaken(reset), unnoticed=True, long=True),
-    Row("Streams: handshakes without an answer", shaken(silence), unnoticed=True, long=True),
-    Row("Streams: a log-in page for a handshake", shaken(said(page(LOGIN_PAGE))), unnoticed=True, long=True),
-    Row("Streams: 403 for a handshake", shaken(said(reply(403, BLOCKED))), long=True),
-    Row("Streams: 418 for a handshake", shaken(said(reply(418, Retry_After=str(WAIT_S)))), stated_s=WAIT_S, long=True),
-    Row("Streams: 429 for a handshake", shaken(said(reply(429, Retry_After=str(WAIT_S)))), stated_s=WAIT_S, long=True),
-    Row("Streams: 500 for a handshake", shaken(said(reply(500, b""))), unnoticed=True, long=True),
-    Row("Streams: 503 for a handshake", shaken(said(reply(503, b""))), unnoticed=True, long=True),
-    Row("Streams: the cable pulled", pulled, unnoticed=True, lossy=True),
-    Row("Streams: silent from the start", framed(nothing, anew=True), unnoticed=True, lossy=True, long=True),
-    Row("Streams: dropped every 3 s", dropped, unnoticed=True, long=True),
-    Row("Streams: ended after 3 s, as after 24 h", ended, unnoticed=True, long=True),
-    Row("Streams: `serverShutdown`, then the end", announced, unnoticed=True, long=True),
-    Row("Streams: frames 6 s late", framed(late), unnoticed=True),
-    Row("Streams: frames that can't be decoded", framed(garbage), unnoticed=True, lossy=True, long=True),
-    Row("Streams: frames of other topics", framed(of_another), unnoticed=True, long=True),
-    Row("Streams: frames of another kind", framed(of_another_kind), unnoticed=True, long=True),
-    Row("Streams: a third of the frames lost", framed(gaps), unnoticed=True, lossy=True, long=True),
-    Row("Streams: every subscription refused", framed(refusing, anew=True), unnoticed=True, lossy=True, long=True),
+    Case("Streams: connections refused", of_streams(refused), unnoticed=True, long=True),
+    Case("Streams: connections without an answer", of_streams(plugged), unnoticed=True, long=True),
+    Case("Streams: expired certificate", of_streams(certified("expired")), unnoticed=True, long=True),
+    Case("Streams: handshakes reset", shaken(reset), unnoticed=True, long=True),
+    Case("Streams: handshakes without an answer", shaken(silence), unnoticed=True, long=True),
+    Case("Streams: a log-in page for a handshake", shaken(said(page(LOGIN_PAGE))), unnoticed=True, long=True),
+    Case("Streams: 403 for a handshake", shaken(said(reply(403, BLOCKED))), long=True),
+    Case("Streams: 418 for a handshake", shaken(said(reply(418, Retry_After=str(WAIT_S)))), stated_s=WAIT_S, long=True),
+    Case("Streams: 429 for a handshake", shaken(said(reply(429, Retry_After=str(WAIT_S)))), stated_s=WAIT_S, long=True),
+    Case("Streams: 500 for a handshake", shaken(said(reply(500, b""))), unnoticed=True, long=True),
+    Case("Streams: 503 for a handshake", shaken(said(reply(503, b""))), unnoticed=True, long=True),
+    Case("Streams: the cable pulled", pulled, unnoticed=True, lossy=True),
+    Case("Streams: silent from the start", framed(nothing, anew=True), unnoticed=True, lossy=True, long=True),
+    Case("Streams: dropped every 3 s", dropped, unnoticed=True, long=True),
+    Case("Streams: ended after 3 s, as after 24 h", ended, unnoticed=True, long=True),
+    Case("Streams: `serverShutdown`, then the end", announced, unnoticed=True, long=True),
+    Case("Streams: frames 6 s late", framed(late), unnoticed=True),
+    Case("Streams: frames that can't be decoded", framed(garbage), unnoticed=True, lossy=True, long=True),
+    Case("Streams: frames of other topics", framed(of_another), unnoticed=True, long=True),
+    Case("Streams: frames of another kind", framed(of_another_kind), unnoticed=True, long=True),
+    Case("Streams: a third of the frames lost", framed(gaps), unnoticed=True, lossy=True, long=True),
+    Case("Streams: every subscription refused", framed(refusing, anew=True), unnoticed=True, lossy=True, long=True),
 )

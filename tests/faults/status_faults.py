@@ -4,8 +4,8 @@ import json
 import time
 from email.utils import formatdate
 
-from tests.faults.row import Row
-from tests.faults.upstream_rows import broken, said
+from tests.faults.case import Case
+from tests.faults.upstream_faults import broken, said
 from tests.faults.wire import Break, Call
 
 WAIT_S = 4  # as stated
@@ -45,22 +45,22 @@ def dated(status: int) -> Break:
 _RETRY = str(WAIT_S)
 
 STATUSES = (
-    Row("403: the firewall's page", broken(said(reply(403, BLOCKED)))),
-    Row("403 with `Retry-After`", broken(said(reply(403, BLOCKED, Retry_After=_RETRY))), stated_s=WAIT_S, long=True),
-    Row("418 with `Retry-After`", broken(said(reply(418, Retry_After=_RETRY))), stated_s=WAIT_S),
-    Row("418 with a date", broken(dated(418)), stated_s=WAIT_S, long=True),
-    Row('418 with "banned until"', broken(until(418)), stated_s=WAIT_S),
-    Row("418 with nothing", broken(said(reply(418, b""))), stated_s=118.0, long=True),
-    Row("429 with `Retry-After`", broken(said(reply(429, Retry_After=_RETRY))), stated_s=WAIT_S, long=True),
-    Row("429 with a date", broken(dated(429)), stated_s=WAIT_S),
-    Row("429 with nothing", broken(said(reply(429))), until_minute=True, long=True),
-    Row('200 with "banned until"', broken(until(200)), stated_s=WAIT_S),
-    Row("302 to another page", broken(said(reply(302, b"", Location="https://spot.test/login")))),
-    Row("500", broken(said(reply(500, b'{"code":-1000,"msg":"An unknown error occurred."}')))),
-    Row("502: a web page", broken(said(reply(502, BLOCKED))), long=True),
-    Row("503", broken(said(reply(503, b""))), long=True),
-    Row("503 with `Retry-After`", broken(said(reply(503, b"", Retry_After=_RETRY))), stated_s=WAIT_S),
-    Row(
+    Case("403: the firewall's page", broken(said(reply(403, BLOCKED)))),
+    Case("403 with `Retry-After`", broken(said(reply(403, BLOCKED, Retry_After=_RETRY))), stated_s=WAIT_S, long=True),
+    Case("418 with `Retry-After`", broken(said(reply(418, Retry_After=_RETRY))), stated_s=WAIT_S),
+    Case("418 with a date", broken(dated(418)), stated_s=WAIT_S, long=True),
+    Case('418 with "banned until"', broken(until(418)), stated_s=WAIT_S),
+    Case("418 with nothing", broken(said(reply(418, b""))), stated_s=118.0, long=True),
+    Case("429 with `Retry-After`", broken(said(reply(429, Retry_After=_RETRY))), stated_s=WAIT_S, long=True),
+    Case("429 with a date", broken(dated(429)), stated_s=WAIT_S),
+    Case("429 with nothing", broken(said(reply(429))), until_minute=True, long=True),
+    Case('200 with "banned until"', broken(until(200)), stated_s=WAIT_S),
+    Case("302 to another page", broken(said(reply(302, b"", Location="https://spot.test/login")))),
+    Case("500", broken(said(reply(500, b'{"code":-1000,"msg":"An unknown error occurred."}')))),
+    Case("502: a web page", broken(said(reply(502, BLOCKED))), long=True),
+    Case("503", broken(said(reply(503, b""))), long=True),
+    Case("503 with `Retry-After`", broken(said(reply(503, b"", Retry_After=_RETRY))), stated_s=WAIT_S),
+    Case(
         "504",
         broken(said(reply(504, b'{"code":-1007,"msg":"Timeout waiting for response from backend server."}'))),
         long=True,

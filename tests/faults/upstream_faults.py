@@ -1,18 +1,18 @@
 """What can go wrong between the daemon and the exchange, below HTTP and in what HTTP carries."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from tests.faults.bench import FaultBench
-from tests.faults.row import Row
+from tests.faults.case import Case, Fault
 from tests.faults.wire import Break, Call
 
 _LONG_S = 3_600.0
 LOGIN_PAGE = b"<!DOCTYPE html><html><head><title>Log in to our Wi-Fi</title></head><body>Welcome!</body></html>"
 
 
-def broken(how: Break) -> Callable[[FaultBench], AbstractContextManager[None]]:
+def broken(how: Break) -> Fault:
     """Requests are answered so."""
 
     @contextmanager
@@ -61,7 +61,7 @@ def unresolved(bench: FaultBench) -> Iterator[None]:
     bench.levers.resolve()
 
 
-def certified(name: str) -> Callable[[FaultBench], AbstractContextManager[None]]:
+def certified(name: str) -> Fault:
     @contextmanager
     def fault(bench: FaultBench) -> Iterator[None]:
         bench.wire.listen(getattr(bench.certificates, name))
@@ -156,24 +156,24 @@ def page(body: bytes, kind: bytes = b"text/html") -> bytes:
 
 
 UPSTREAM = (
-    Row("connections refused", refused),
-    Row("connections without an answer", plugged, long=True),
-    Row("IPv6 that hangs, IPv4 that works", hanging_ipv6, unnoticed=True),
-    Row("names that can't be resolved", unresolved),
-    Row("expired certificate", certified("expired")),
-    Row("certificate of another host", certified("of_another"), long=True),
-    Row("untrusted certificate", certified("untrusted"), long=True),
-    Row("no TLS", without_tls),
-    Row("connections reset", broken(reset)),
-    Row("no answer", broken(silence)),
-    Row("first byte slow, in time", broken(slow_first_byte), unnoticed=True),
-    Row("first byte too late", broken(too_slow_first_byte), long=True),
-    Row("body in single bytes", broken(slow_body)),
-    Row("half of the body, then the end", broken(half_body)),
-    Row("half of the body, then nothing", broken(half_body_that_hangs), long=True),
-    Row("`Content-Length` too large", broken(length(7)), long=True),
-    Row("`Content-Length` too small", broken(length(-7))),
-    Row("bytes that are no HTTP", broken(said(b"SSH-2.0-OpenSSH_9.9\r\n\x00\xff\xfe"))),
-    Row("an endless header", broken(said(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000))),
-    Row("a log-in page for every question", broken(said(page(LOGIN_PAGE)))),
+    Case("connections refused", refused),
+    Case("connections without an answer", plugged, long=True),
+    Case("IPv6 that hangs, IPv4 that works", hanging_ipv6, unnoticed=True),
+    Case("names that can't be resolved", unresolved),
+    Case("expired certificate", certified("expired")),
+    Case("certificate of another host", certified("of_another"), long=True),
+    Case("untrusted certificate", certified("untrusted"), long=True),
+    Case("no TLS", without_tls),
+    Case("connections reset", broken(reset)),
+    Case("no answer", broken(silence)),
+    Case("first byte slow, in time", broken(slow_first_byte), unnoticed=True),
+    Case("first byte too late", broken(too_slow_first_byte), long=True),
+    Case("body in single bytes", broken(slow_body)),
+    Case("half of the body, then the end", broken(half_body)),
+    Case("half of the body, then nothing", broken(half_body_that_hangs), long=True),
+    Case("`Content-Length` too large", broken(length(7)), long=True),
+    Case("`Content-Length` too small", broken(length(-7))),
+    Case("bytes that are no HTTP", broken(said(b"SSH-2.0-OpenSSH_9.9\r\n\x00\xff\xfe"))),
+    Case("an endless header", broken(said(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000))),
+    Case("a log-in page for every question", broken(said(page(LOGIN_PAGE)))),
 )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults.bench import FaultBench
-from tests.faults.row import Row
+from tests.faults.case import Case
 
 _DESCRIPTORS = 8  # fewer than it has
 _SPARE_BYTES = 24_000_000
@@ -52,8 +52,8 @@ def killed(bench: FaultBench) -> Iterator[None]:
 
 
 PROCESS = (
-    Row("stopped (SIGSTOP)", stopped, late=True, long_s=90.0),
-    Row("no descriptor left", without_descriptors),
-    Row("hardly any memory (`RLIMIT_AS`)", without_memory),
-    Row("killed (SIGKILL), started again", killed, late=True, down=True),
+    Case("stopped (SIGSTOP)", stopped, late=True, long_s=90.0),
+    Case("no descriptor left", without_descriptors),
+    Case("hardly any memory (`RLIMIT_AS`)", without_memory),
+    Case("killed (SIGKILL), started again", killed, late=True, down=True),
 )

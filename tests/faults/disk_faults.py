@@ -3,10 +3,10 @@
 import random
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 
 from tests.faults.bench import FaultBench
-from tests.faults.row import Row
+from tests.faults.case import Case, Fault
 
 _SMALL = "mount -t tmpfs -o size=2m tmpfs {state}"
 _READ_ONLY = "mount --bind {state} {state} && mount -o remount,bind,ro {state}"
@@ -42,7 +42,7 @@ def removed(bench: FaultBench) -> Iterator[None]:
     yield
 
 
-def rewritten(change: Callable[[bytes], bytes]) -> Callable[[FaultBench], AbstractContextManager[None]]:
+def rewritten(change: Callable[[bytes], bytes]) -> Fault:
     """It was killed, and finds all of its files so."""
 
     @contextmanager
@@ -80,11 +80,11 @@ def _sprinkled(data: bytes) -> bytes:
 
 
 DISK = (
-    Row("Disk: full", full, down=True),
-    Row("Disk: read-only at the start", read_only, down=True, long=True),
-    Row("Disk: the folder removed", removed, unnoticed=True, long=True),
-    Row("Disk: noise in every file at the start", rewritten(_noise), down=True, long=True),
-    Row("Disk: half of every file at the start", rewritten(_halved), down=True, long=True),
-    Row("Disk: wrong bits at the start", rewritten(_sprinkled), down=True, long=True),
-    Row("Disk: each statement takes 0.5 s", slow, unnoticed=True, long=True),
+    Case("Disk: full", full, down=True),
+    Case("Disk: read-only at the start", read_only, down=True, long=True),
+    Case("Disk: the folder removed", removed, unnoticed=True, long=True),
+    Case("Disk: noise in every file at the start", rewritten(_noise), down=True, long=True),
+    Case("Disk: half of every file at the start", rewritten(_halved), down=True, long=True),
+    Case("Disk: wrong bits at the start", rewritten(_sprinkled), down=True, long=True),
+    Case("Disk: each statement takes 0.5 s", slow, unnoticed=True, long=True),
 )

@@ -6,15 +6,13 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any
 
 from tests.faults.bench import REDIS_TIMEOUT_S, USER, FaultBench
-from tests.faults.row import Row
-from tests.faults.status_rows import WAIT_S, reply
-from tests.faults.upstream_rows import broken, said
+from tests.faults.case import Case, Fault
+from tests.faults.status_faults import WAIT_S, reply
+from tests.faults.upstream_faults import broken, said
 from tests.faults.wire import Serve, passing
 from tests.support.redis_corruption import Corrupter, forged, noise, numbers, other_types, torn
 from tests.support.redis_servers import RedisServer
 from tests.support.redis_troubles import frozen, full, gone, read_only
-
-Fault = Callable[[FaultBench], AbstractContextManager[None]]
 
 
 def of_server(trouble: Callable[[RedisServer], AbstractContextManager[None]]) -> Fault:
@@ -112,22 +110,22 @@ async def _silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None
 
 
 REDIS = (  # tests/replicas/test_faults.py tries the most of these upon three, in `make test`
-    Row("Redis: connections refused", on_the_way(None), long=True),
-    Row("Redis: connections without an answer", plugged, long=True),
-    Row("Redis: the cable pulled", on_the_way(_silent), long=True),
-    Row("Redis: killed, and started empty", of_server(gone), long=True),
-    Row("Redis: frozen (SIGSTOP)", of_server(frozen), long=True),
-    Row("Redis: each reply late, in time", late(REDIS_TIMEOUT_S / 5), long=True),
-    Row("Redis: each reply too late", late(2 * REDIS_TIMEOUT_S), long=True),
-    Row("Redis: full (`OOM`)", of_server(full), long=True),
-    Row("Redis: a read-only replica (`READONLY`)", of_server(read_only), long=True),
-    Row("Redis: the password changed (`WRONGPASS`)", rotated, long=True),
-    Row("Redis: bytes that are no RESP", on_the_way(_saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")), long=True),
-    Row("Redis: replies of other questions", on_the_way(_saying(b"*2\r\n$1\r\nx\r\n:17\r\n")), long=True),
-    Row("Redis: other types under our keys", written_over(other_types), long=True),
-    Row("Redis: noise under our keys", written_over(noise), long=True),
-    Row("Redis: numbers under our keys", written_over(numbers), long=True),
-    Row("Redis: torn values under our keys", written_over(torn), long=True),
-    Row("Redis: a forged budget and gate", written_over(forged), long=True),
-    Row("Redis: killed, and a ban meanwhile", gone_in_a_ban, stated_s=WAIT_S, long=True),
+    Case("Redis: connections refused", on_the_way(None), long=True),
+    Case("Redis: connections without an answer", plugged, long=True),
+    Case("Redis: the cable pulled", on_the_way(_silent), long=True),
+    Case("Redis: killed, and started empty", of_server(gone), long=True),
+    Case("Redis: frozen (SIGSTOP)", of_server(frozen), long=True),
+    Case("Redis: each reply late, in time", late(REDIS_TIMEOUT_S / 5), long=True),
+    Case("Redis: each reply too late", late(2 * REDIS_TIMEOUT_S), long=True),
+    Case("Redis: full (`OOM`)", of_server(full), long=True),
+    Case("Redis: a read-only replica (`READONLY`)", of_server(read_only), long=True),
+    Case("Redis: the password changed (`WRONGPASS`)", rotated, long=True),
+    Case("Redis: bytes that are no RESP", on_the_way(_saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")), long=True),
+    Case("Redis: replies of other questions", on_the_way(_saying(b"*2\r\n$1\r\nx\r\n:17\r\n")), long=True),
+    Case("Redis: other types under our keys", written_over(other_types), long=True),
+    Case("Redis: noise under our keys", written_over(noise), long=True),
+    Case("Redis: numbers under our keys", written_over(numbers), long=True),
+    Case("Redis: torn values under our keys", written_over(torn), long=True),
+    Case("Redis: a forged budget and gate", written_over(forged), long=True),
+    Case("Redis: killed, and a ban meanwhile", gone_in_a_ban, stated_s=WAIT_S, long=True),
 )
