@@ -78,15 +78,15 @@ class Bots:
     def _all(self) -> list[SocketBot | EventBot | NativeBot]:
         return [*self._sockets, *(bot for bot, _ in self._events), *self._natives]
 
-    def turn_deaf(self, rng: random.Random) -> None:
+    def stop_reading(self, rng: random.Random) -> None:
         """One reads nothing, or reads again."""
         for bot in self._sockets:
-            (bot.turn_deaf if rng.random() < 0.3 else bot.listen_again)()
+            (bot.stop_reading if rng.random() < 0.3 else bot.read_again)()
 
-    def listen_again(self) -> None:
+    def read_again(self) -> None:
         """All of them read."""
         for bot in self._sockets:
-            bot.listen_again()
+            bot.read_again()
 
     async def leave_all(self) -> None:
         for bot in self._all():
@@ -102,10 +102,10 @@ class Bots:
         end_s = self._world.clock.now() + HEAR_WITHIN_S
         while True:
             heard = self._heard()
-            deaf = [key for key in heard if heard[key] <= before.get(key, 0)]
-            if not deaf:
+            silent = [key for key in heard if heard[key] <= before.get(key, 0)]
+            if not silent:
                 return
-            assert self._world.clock.now() < end_s, ("nothing is heard", deaf)
+            assert self._world.clock.now() < end_s, ("nothing is heard", silent)
             await self._world.wait(2.0)
             check()
 

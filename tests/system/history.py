@@ -111,7 +111,7 @@ class History:
         for step in steps:
             await self._take(step)
             self.check()
-        await self._calm(random.Random(0))
+        await self._recover(random.Random(0))
         self.check()
         await self.bots.leave_all()
         await self.world.aclose()
@@ -160,13 +160,13 @@ class History:
             "ask": self._ask_some,
             "wait": self._wait,
             "close": self._wait_for_close,
-            "calm": self._calm,
+            "recover": self._recover,
             "purge": self._purge,
             "revise": self._revise,
             "kill": self._kill,
             "listen": self.bots.listen,
             "leave": self.bots.leave,
-            "deaf": self.bots.turn_deaf,
+            "stop_reading": self.bots.stop_reading,
         }
         take = takes.get(step.kind) or partial(self.troubles.make, step.kind)
         done = take(rng)
@@ -182,13 +182,13 @@ class History:
         now_ms = self.world.clock.true_ms()
         await self.world.wait((60_000 - now_ms % 60_000 + rng.choice(_AFTER_CLOSE_MS)) / 1000)
 
-    async def _calm(self, _rng: random.Random) -> None:
+    async def _recover(self, _rng: random.Random) -> None:
         """All faults end: soon everything works again, though nobody asks."""
         await self.troubles.end_all()
         await self.recovery.wait(self.check)
         await self.world.wait(_READS_END_S)
         self.troubles.forget()
-        self.bots.listen_again()
+        self.bots.read_again()
         await self.bots.wait_until_all_hear(self.check)
         for market, path in KLINE_PATHS.items():
             symbol = _FED_SYMBOLS[market][0]

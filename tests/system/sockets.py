@@ -68,11 +68,11 @@ class SocketBot:
     def connection(self) -> SocketConnection | None:
         return self.heard[-1] if self.heard and not self.heard[-1].closed else None
 
-    def turn_deaf(self) -> None:
+    def stop_reading(self) -> None:
         if self.connection is not None:
             self.connection.reads = False
 
-    def listen_again(self) -> None:
+    def read_again(self) -> None:
         if self.connection is not None and not self.connection.reads:
             self.connection.take_unread()
 

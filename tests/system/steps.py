@@ -23,9 +23,9 @@ _WEIGHTS: Mapping[str, int] = {
     "revise": 2,
     "listen": 6,
     "leave": 2,
-    "calm": 5,
+    "recover": 5,
 }
-_STREAMS: Mapping[str, int] = {"stream_fault": 6, "handshake_fault": 2, "close_streams": 2, "deaf": 2}
+_STREAMS: Mapping[str, int] = {"stream_fault": 6, "handshake_fault": 2, "close_streams": 2, "stop_reading": 2}
 _REDIS: Mapping[str, int] = {"redis": 6}
 _DISK: Mapping[str, int] = {"disk": 3}
 
