@@ -33,8 +33,8 @@ from mdcache.serving.native.row_reads import RowReads
 from mdcache.serving.native.waits import Waits
 from mdcache.serving.native.watchers import WatcherSources
 from mdcache.serving.ops.activity import Activity
-from mdcache.serving.ops.admittance import Admittance
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
+from mdcache.serving.ops.foreign_pages import ForeignPages
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import Status, StatusSources, Upstreams
 from mdcache.serving.ops.watched_readiness import WatchedReadiness
@@ -134,8 +134,8 @@ def build_serving(
     hosts = AllowedHosts(host_names(settings))
     parser = RequestParser(settings.clients, settings.compress)
     commands = CommandTargets(cache.purge, governor, cache.warmup, audit)
-    admittance = Admittance(hosts, settings.cors_origins)
-    ops = OpsApp(status, ready, metrics.page, commands, admin_token(settings), admittance)
+    foreign_pages = ForeignPages(hosts, settings.cors_origins)
+    ops = OpsApp(status, ready, metrics.page, commands, admin_token(settings), foreign_pages)
     reads = RowReads(cache.candles, ready_answers, clock, clocks, settings.request_deadline_s)
     waits = Waits(event_streams.watchers, listeners, clock)
     answers = native_answers(settings, reads, waits, event_streams, cache, clocks, clock, limits)

@@ -1,4 +1,4 @@
-"""The exceptions that decoding untrusted JSON may raise, and how one field of it is read by itself. Pure."""
+"""The exceptions that decoding untrusted JSON may raise, and reading one text field of it by itself. Pure."""
 
 import msgspec
 

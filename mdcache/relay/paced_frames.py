@@ -11,7 +11,7 @@ from mdcache.clock import Clock
 from mdcache.relay.frames import RelayedFrame
 from mdcache.relay.outbox import Topic
 
-_SHARE = 0.5  # of the time that may go into sending such frames, but for bursts
+_SHARE = 0.5  # of the time that sending such frames may take, bursts aside
 _BURST_S = 0.02
 _SLICE_S = 0.002  # in one step of the loop
 
@@ -24,11 +24,11 @@ class PacedFrames:
         self._send = send
         self._waiting: dict[Topic, RelayedFrame] = {}
         self._handle: asyncio.TimerHandle | None = None
-        self._owed_s = 0.0  # until sending has had no more than its share of the time
+        self._owed_s = 0.0  # of waiting, until sending has taken no more than its share
         self._at_s = clock.now()
 
     def send(self, key: Topic, frame: RelayedFrame) -> None:
-        """Send a frame that counts: now, after the one of its topic that waits."""
+        """Send a frame that must not be left out now, after the one of its topic that waits."""
         if (waiting := self._waiting.pop(key, None)) is not None:
             self._timed(waiting)
         self._timed(frame)

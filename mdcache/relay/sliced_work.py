@@ -21,7 +21,7 @@ class SlicedWork:
         self._not_before_s = 0.0
 
     def add(self, job: Iterator[None]) -> None:
-        """Do a job: now, unless work is going on or has just been done; what a slice has no time for, soon."""
+        """Do a job now, unless others are being done or were just done; the rest of it after this slice."""
         self._jobs.append(job)
         if not self._running and self._handle is None:
             if self._clock.now() >= self._not_before_s:

@@ -54,7 +54,7 @@ class TopicRoom:
         self.trust(owner, topic)
 
     def move(self, topic: str, owner: TopicOwner, heir: TopicOwner) -> None:
-        """Count a topic on another listener's account: the first one has left it."""
+        """Count a topic on another listener's account, as the first one has left it."""
         doubtful = topic in self._doubtful.get(owner, ())
         self.give_back(owner, topic)
         self.take(heir)

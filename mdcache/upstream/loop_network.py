@@ -159,7 +159,7 @@ class LoopStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         await self._lost.wait()
 
     def get_extra_info(self, info: str) -> object:
-        """Return whether something is to be read: of an idle connection, that is its end, or what nobody asked for."""
+        """Return whether there is something to read; on an idle connection, that is its end or something unasked."""
         if info == "is_readable":
             return self._at_end or bool(self._received)
         return self._transport.get_extra_info(info)

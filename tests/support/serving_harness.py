@@ -41,8 +41,8 @@ from mdcache.serving.native.event_streams import EventSources, EventStreams
 from mdcache.serving.native.native_app import NativeApp
 from mdcache.serving.native.watchers import WatcherSources
 from mdcache.serving.ops.activity import Activity
-from mdcache.serving.ops.admittance import Admittance
 from mdcache.serving.ops.allowed_hosts import AllowedHosts
+from mdcache.serving.ops.foreign_pages import ForeignPages
 from mdcache.serving.ops.operations import CommandTargets, OpsApp
 from mdcache.serving.ops.status import ProfileStatus, SettingsStatus, Status, StatusSources, Upstreams
 from mdcache.serving.ops.watched_readiness import WatchedReadiness
@@ -165,7 +165,7 @@ class ServingHarness:
             metrics_page=lambda _: (b"# page\n", "text/plain; version=0.0.4"),
             targets=CommandTargets(Purge(LocalPurge(self.library, [self.readies])), governor, self.warming, self.audit),
             admin_token=token,
-            admittance=Admittance(AllowedHosts(hosts), cors_origins),
+            foreign_pages=ForeignPages(AllowedHosts(hosts), cors_origins),
         )
         parser = RequestParser(clients or {}, compress)
         self.listeners = Listeners(1_000) if listeners is None else listeners

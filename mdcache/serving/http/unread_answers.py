@@ -1,4 +1,4 @@
-"""Answers that clients have not read yet: each has its time, and all of them together a bound in memory.
+"""Answers that clients have not read yet: each is bounded in time, and all of them together in memory.
 
 Only long bodies count, each once, however many clients wait for it. If there are too many, the client that has left
 its answer unread for the longest time is cut off: a thousand that ask for long answers and read none, each spelled
@@ -8,7 +8,7 @@ differently, would take gigabytes.
 import asyncio
 from collections import Counter
 
-COUNTED_BYTES = 1 << 16  # a shorter body does not count: so much a socket takes, and a transport without a word
+COUNTED_BYTES = 1 << 16  # a shorter body does not count: sockets and transports hold as much anyway
 MOST_BYTES = 512 << 20  # twenty-five of spot's `exchangeInfo`
 
 

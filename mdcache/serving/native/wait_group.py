@@ -24,7 +24,7 @@ _FROM_MEMORY = frozenset({Result.HIT, Result.STALE})
 
 @dataclass(frozen=True, slots=True)
 class AwaitedQuestion:
-    """A question that waits. `look` answers it; what `identity` is equal of is answered alike in one moment."""
+    """A question that waits. `look` answers it; questions of equal `identity` have the same answer at one moment."""
 
     identity: Hashable
     keys: Sequence[SeriesKey]
@@ -74,7 +74,7 @@ class WaitGroup:
         self._task = asyncio.create_task(self._run())
 
     def add(self, waiter: Waiter, since_s: float) -> None:
-        """Let another one wait. `since_s`: when it was first looked at: what has changed by now is not missed."""
+        """Let another one wait. `since_s`: when it was first looked at, so that no change since is missed."""
         self.waiters[waiter] = None
         if self._told_s >= since_s:
             self._changed.set()
@@ -98,7 +98,7 @@ class WaitGroup:
             await self._tell()
 
     async def _tell(self) -> None:
-        """Look, and tell those that wait by now what is new, if anything is."""
+        """Look, and tell those that wait if anything is new."""
         waiting = list(self.waiters)
         shares = True
         while waiting := [each for each in waiting if not each.woken.done()]:

@@ -11,9 +11,9 @@ _MOST = 32  # in one turn, however short those were that came before
 
 
 class Wakes:
-    """All tasks that are to be woken, in their order.
+    """Tasks to wake, in order.
 
-    What a task costs is known only when it has run: its turn ends where the next one begins.
+    What the tasks of a turn cost is known only once they have run, when the next turn begins.
     """
 
     def __init__(self, clock: Clock) -> None:

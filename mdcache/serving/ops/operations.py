@@ -24,8 +24,8 @@ from mdcache.exchange.markets import Market
 from mdcache.exchange.undecodable import UNDECODABLE
 from mdcache.serving.errors import OPS_CODES, error_body, error_response
 from mdcache.serving.ops import pages
-from mdcache.serving.ops.admittance import Admittance
 from mdcache.serving.ops.commands import AuditCommand, GateCommand, PurgeCommand, WarmupCommand
+from mdcache.serving.ops.foreign_pages import ForeignPages
 from mdcache.serving.ops.status import Status
 from mdcache.serving.ops.watched_readiness import WatchedReadiness
 from mdcache.serving.responses import Receive, Scope, Send
@@ -60,14 +60,14 @@ class OpsApp:
         metrics_page: Callable[[str], tuple[bytes, str]],
         targets: CommandTargets,
         admin_token: str | None,
-        admittance: Admittance,
+        foreign_pages: ForeignPages,
     ) -> None:
         self._status = status
         self.readiness = readiness
         self._metrics_page = metrics_page
         self._targets = targets
         self.set_token(admin_token)
-        self._admittance = admittance
+        self._foreign_pages = foreign_pages
         self._app = Starlette(
             routes=[
                 Route("/healthz", self._healthz),
@@ -86,7 +86,7 @@ class OpsApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; anything raised has already been answered with a 500."""
-        refusal = self._admittance.refusal(scope)
+        refusal = self._foreign_pages.refusal(scope)
         await (self._app if refusal is None else _forbidden(refusal))(scope, receive, send)
 
     def set_token(self, admin_token: str | None) -> None:

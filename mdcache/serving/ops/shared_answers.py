@@ -11,10 +11,10 @@ class SharedAnswers:
         self._turns = asyncio.Lock()
         self._begun = 0
         self._waiting = 0
-        self._last: dict[Hashable, tuple[int, bytes]] = {}  # by question: which it was, and the answer
+        self._last: dict[Hashable, tuple[int, bytes]] = {}  # by question: its number, and its answer
 
     async def answer(self, question: Hashable, make: Callable[[], Awaitable[bytes]]) -> bytes:
-        """Return an answer that was begun after this was called, by whomever."""
+        """Return an answer that was begun after this call, for this caller or another."""
         asked = self._begun
         self._waiting += 1
         try:

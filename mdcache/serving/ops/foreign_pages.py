@@ -1,4 +1,4 @@
-"""Which requests to the operators' paths are answered: not those of foreign pages (docs/design.md#operations)."""
+"""Refuse requests of foreign pages to the operators' paths (docs/design.md#operations)."""
 
 from collections.abc import Iterable
 
@@ -13,8 +13,8 @@ _FOREIGN_PAGE = (
 )
 
 
-class Admittance:
-    """Knows the daemon's names, and the origins whose pages may ask. Everything but `/v1` and the pages is open."""
+class ForeignPages:
+    """Knows the daemon's names, and the origins whose pages may ask. Only `/v1/` and the daemon's pages are guarded."""
 
     def __init__(self, hosts: AllowedHosts, cors_origins: Iterable[str] = ()) -> None:
         self._hosts = hosts
@@ -35,6 +35,6 @@ class Admittance:
 
 
 def _follows_link(method: str, fields: dict[bytes, str]) -> bool:
-    """Return whether the answer is a page of its own, of which the one that linked to it sees nothing."""
+    """Return whether the browser opens a page of its own, which the page that linked to it can't see into."""
     wants = fields.get(b"sec-fetch-mode"), fields.get(b"sec-fetch-dest")
     return method in {"GET", "HEAD"} and wants == ("navigate", "document")
