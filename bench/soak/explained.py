@@ -37,10 +37,12 @@ EXPLAINED = (
     *(Explained("upstream", (fault,), ("status", status)) for fault, status in
       (("ban", "418"), ("403", "403"), ("429", "429"), ("503", "503"))),
     Explained("body_rejected", ("broken bodies", "streams garbage")),
-    Explained("budget_short", (*_STREAMS, *_REDIS, *_SLOW, "broken bodies", "SIG", START)),
+    # what is tried again after a 503 counts here, though not at the exchange
+    Explained("budget_short", (*_STREAMS, *_REDIS, *_SLOW, *_REFUSED, "broken bodies", "SIG", START)),
     Explained("store_state", (*_REDIS, "SIGSTOP"), ("tier", "redis")),
     Explained("stream_ended", (*_STREAMS, *_SLOW, *_REFUSED, "broken bodies")),
     Explained("stream_refused", (*_REFUSED, "no streams", "broken bodies", *_SLOW)),
     Explained("clock_suspect", _SLOW),
+    Explained("background_task_failed", _SLOW, ("task", "clock")),
     Explained("topics_dead", _STREAMS),
 )  # fmt: skip

@@ -243,7 +243,9 @@ class ExchangeClocks:
         known = self._markets[market]
         try:
             samples = [await self._sample(market)]
-            wanted = FIRST_READS if known.offset_ms is None or known.doubt_ms else 1
+            good_s = max(GOOD_ROUND_TRIP_S, known.error_ms / 250)  # no worse than half as exact as what is known
+            worse = known.offset_ms is None or known.doubt_ms or samples[0].round_trip_s > good_s
+            wanted = FIRST_READS if worse else 1
             while len(samples) < wanted:
                 samples.append(await self._sample(market))
                 slow = min(sample.round_trip_s for sample in samples) > GOOD_ROUND_TRIP_S

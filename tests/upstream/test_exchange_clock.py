@@ -87,6 +87,32 @@ async def test_a_stale_measurement_is_renewed_in_the_background() -> None:
     right(world)
 
 
+async def test_one_slow_trip_makes_a_good_clock_no_worse() -> None:
+    world = await governed()
+    clocks = world.governor.clocks
+    good_ms = clocks.now(SPOT).error_ms
+    await asyncio.sleep(301)
+    world.exchange.trip_s = 4.0
+    await clocks.ensure(SPOT)
+    await asyncio.sleep(3)
+    world.exchange.trip_s = 0.05
+    await asyncio.sleep(3)
+    assert times(world) == 3
+    assert clocks.now(SPOT).error_ms <= good_ms + 1
+    right(world)
+
+
+async def test_a_way_that_is_always_slow_is_measured_by_one_read() -> None:
+    world = await governed(synced=False, trip_s=0.5)
+    await world.governor.clocks.ensure(SPOT)
+    await asyncio.sleep(301)
+    world.exchange.seen.clear()
+    world.exchange.trip_s = 0.7
+    await world.governor.clocks.ensure(SPOT)
+    await asyncio.sleep(10)
+    assert times(world) == 1
+
+
 @pytest.mark.parametrize("step_ms", [5_000, -5_000, 3_600_000])
 async def test_a_contradicting_date_doubts_and_measures_again(step_ms: int) -> None:
     world = await governed()
