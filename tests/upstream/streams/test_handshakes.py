@@ -117,7 +117,7 @@ async def test_no_handshake_is_sent_before_a_refusal_said_so_however_often_it_co
     closures = sum(event.closed_gate for event in world.matching(StreamRefused))
     assert closures == (1 if kind == "429" else len(times))  # a limit of connects is no reason to stop reads
     world.control.clear_faults()
-    await world.wait(450)
+    await world.wait(700)
     assert world.consumer.accepted[Market.SPOT, BTC]
 
 
