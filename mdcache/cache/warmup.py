@@ -54,8 +54,8 @@ class WarmupProgress:
 
     `detail`: what it waits for, or why it failed. `weight`: of the low lane's reads of this path since it began.
     `pages`: pages answered, from memory and disk too. `pages_left`: at most, since a series may begin later. `errors`:
-    by series, the error that ended it. From dump files: `rows` are those taken, `known` those that were known and are
-    the same, `differing` those that are not, `left` those that can't be used; `unusable`: why, by file, the first 100.
+    by series, the error that ended it. From dump files: `rows` were taken, `known` were known already and equal,
+    `differing` known otherwise, `left` can't be used; `unusable`: why, by file, the first 100.
     """
 
     state: JobState = JobState.IDLE

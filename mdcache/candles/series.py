@@ -225,7 +225,7 @@ class Series:
 
     @property
     def doubtful(self) -> tuple[Row, ...]:
-        """The closed rows that were read so soon that they may be unfinished, so that no frame is shown."""
+        """The closed rows that were read too soon to be surely complete; until they are, no frame is shown."""
         return () if self.live_tail is None or self.stream is None else self.stream.doubtful
 
     def confirm_closed(self, counts: Iterable[TradeCount]) -> bool:

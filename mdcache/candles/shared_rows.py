@@ -1,8 +1,8 @@
 """The port of the row store that replicas share; Redis implements it (docs/design.md#replicas).
 
-`pull` returns what is newer than what this replica has, and leases the read of what is still missing to one of the
-replicas that need it, in one round trip. `push` stores what a read returned: all of it, or nothing if another replica
-pushed in the meantime (`PullResult.pushed` is then false, and the result holds what is stored now).
+In one round trip, `pull` returns what this replica lacks of what is stored, and leases the read of the rest to one of
+the replicas that need it. `push` stores what a read returned: all of it, or nothing if another replica pushed in the
+meantime (`PullResult.pushed` is then false, and the result holds what is stored now).
 
 Versions are opaque: the store returns them with its data, and recognises by them what a replica already has.
 """

@@ -1,4 +1,4 @@
-"""Silence: prove that a symbol was not traded, by the streams that list every symbol that was (docs/design.md#silence).
+"""Silence: prove that a symbol was not traded, by the streams that list all traded ones (docs/design.md#silence).
 
 Pure. One `SilenceWatch` for each market.
 """

@@ -1,6 +1,6 @@
 """Run a command of this package until the pipe at its standard input closes: `python -m mdcache.cli.child serve`.
 
-The process that starts it holds the other end, which closes however that process ends.
+The process that starts it holds the other end; however it ends, its end of the pipe closes.
 """
 
 import os

@@ -21,7 +21,7 @@ _KLINES = {"spot": "/api/v3/klines", "usdm": "/fapi/v1/klines", "coinm": "/dapi/
 
 
 class ExchangeTime:
-    """The latest that the exchange's time may be now, from replies that say what it was: no clock need be right."""
+    """An upper bound of the exchange's time now, from the times in replies: no clock need be right."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self.now_s = now_s

@@ -1,4 +1,4 @@
-"""Have glibc give memory back, so that what is resident is what is held. Rule: docs/design.md#blocks.
+"""Have glibc give memory back, so that resident memory is memory in use. Rule: docs/design.md#blocks.
 
 Other C libraries have no such functions, and need none of this.
 """

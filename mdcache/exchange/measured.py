@@ -225,10 +225,9 @@ def take(profile: Profile | None, usual: SettleTimes) -> Measured:
 
 
 def _heavier_steps(known: _Steps, asked: _Steps) -> _Steps:
-    """Return steps of which none is below what is documented, nor below what was measured.
+    """Return, step by step, the greater of the documented and the measured weight.
 
-    Between two limits that were asked for, the weight is taken to exceed the documented one as much as at the worse of
-    them.
+    Between two measured limits, the weight is assumed to exceed the documented one as much as at the worse of them.
     """
     above = [weight / weight_of(known, limit) for limit, weight in asked]
     steps: list[tuple[int, int]] = []

@@ -21,7 +21,7 @@ class HitCounts(Protocol):
         """Count a hit, as `Recorder.record` does."""
 
     def tally(self, age_s: float | None, /) -> tuple[HitTally, float]:
-        """Return what counts hits whose tails are about `age_s` old, and up to which age it does.
+        """Return a counter for hits with tails about `age_s` old, and the age up to which it may be used.
 
         Each of these hits takes a few microseconds; they are not timed.
         """

@@ -1,7 +1,7 @@
 """A segmented LRU that counts bytes: it decides what is evicted when memory holds too much. It stores nothing itself.
 
-A key used once is in the probation segment, which may hold a quarter of the bound, so that one long scan never evicts
-what is used all the time; the second use moves the key to the protected segment.
+A key used once is in the probation segment, which may hold a quarter of the bound; the second use moves it to the
+protected segment. So one long scan never evicts what is used all the time.
 """
 
 from collections import OrderedDict

@@ -68,7 +68,7 @@ class RequestCell:
         self._tallies: dict[int, BucketTally] = {}
 
     def hit_tally(self, age_s: float | None) -> tuple[BucketTally, float]:
-        """Return what counts hits whose tails are about `age_s` old, and up to which age it does."""
+        """Return a counter for hits with tails about `age_s` old, and the age up to which it may be used."""
         bounds = self.ages.bounds
         bucket = _NO_AGE if age_s is None else bisect_left(bounds, age_s)
         tally = self._tallies.get(bucket)

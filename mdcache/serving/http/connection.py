@@ -1,9 +1,9 @@
 """One client connection: uvicorn's httptools protocol, with limits, and the fast lane before it.
 
 uvicorn limits neither the size of a header nor the time until it is complete, and never closes a connection on which
-nothing was sent, or whose client does not read its answer. Here a message has a time-out, its header
+nothing was sent, or whose client does not read its answer. Here a message has a time-out. Its header may have
 `MAX_HEADER_BYTES`, its body, which only the operators' paths read, `MAX_BODY_BYTES`, and all that follows its header
-twice that; what follows the body is not kept. A client must read some of a waiting answer from time to time.
+twice that. What follows the body is not kept. A client must read some of a waiting answer from time to time.
 
 uvicorn reads on after each answer, however many pipelined requests wait, and parses all that has come at once. Here
 requests that come while others wait are parsed when those are answered.
@@ -301,7 +301,7 @@ class ClientConnection(HttpToolsProtocol):
         self._unparsed = bytes(rest)
 
     def _continue_without_offer(self) -> None:
-        """Replace the parser, which takes what follows an offer for another protocol, by one that has not seen it."""
+        """Replace the parser: after an offer, it takes all that follows for another protocol."""
         head = [b"%b / HTTP/%b\r\n" % (self.parser.get_method(), self.parser.get_http_version().encode())]
         head += [b"%b: %b\r\n" % field for field in self.scope["headers"] if field[0] in _FRAMING_HEADERS]
         self.parser = httptools.HttpRequestParser(self)

@@ -95,7 +95,7 @@ class NativeApp:
 async def _sent_as(scope: Scope, reply: Streamed) -> Streamed | HttpResponse:
     """Return an answer as the client and the server take it.
 
-    One that states its length is for HTTP/1.0, whose clients know by nothing else that they have all of it.
+    HTTP/1.0 gets one that states its length: only so do its clients know that they have all of it.
     """
     if scope.get("http_version") != "1.0":
         return replace(reply, in_parts=PARTS in (scope.get("extensions") or {}))

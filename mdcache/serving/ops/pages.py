@@ -60,7 +60,7 @@ def content_type(name: str) -> str:
 def _static(name: str, body: bytes | None) -> Callable[[Request], Awaitable[Response]]:
     """Return an endpoint that serves `body`, with the type of `name`, or 304 if the client has it.
 
-    Without a body, which is what a package has that is not installed, it answers 404.
+    Without a body, as its package is not installed, it answers 404.
     """
     tag = xxh3_128_hexdigest(body or b"")
     headers = {"etag": f'"{tag}"', **PAGE_HEADERS}

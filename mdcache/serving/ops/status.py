@@ -41,8 +41,8 @@ class Upstreams:
 class ProfileStatus:
     """The exchange profile (docs/design.md#exchange-profile).
 
-    `facts`: how many were measured; `notes`: of those that are not as assumed, what is taken and what is not;
-    `refused`: what of the file does not count.
+    `facts`: how many were measured; `notes`: those that are not as assumed, taken or not; `refused`: what of the file
+    does not count.
     """
 
     path: str

@@ -3,8 +3,8 @@
 Rule: docs/design.md#stores.
 
 Changes wait in memory, by series, and are written a few series at a time; a reader sees what waits. A fault never
-raises: what can't be read counts as not stored, and what can't be written waits, or is deleted on the disk, too, so
-that nothing outdated is read later.
+raises. What can't be read counts as not stored. What can't be written waits, or is deleted on the disk, too: nothing
+outdated may be read later.
 """
 
 import asyncio

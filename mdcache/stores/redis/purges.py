@@ -1,8 +1,8 @@
 """Purges in Redis: each series stores the name of its last one, and a short log lists them all.
 
-A replica that pulls a series sees its purge there; one that holds series that Redis does not have sees it in the log,
-which is polled on each message and every other second. The purges already applied to the rows in a state directory are
-saved beside them: a replica that restarts applies those it missed.
+A replica that pulls a series sees its purge there. If Redis does not have a series, those that hold it see its purge in
+the log, which is polled on each message and every other second. The purges already applied to the rows in a state
+directory are saved beside them: a replica that restarts applies those it missed.
 """
 
 import asyncio

@@ -171,7 +171,7 @@ class Subscriptions:
 
 
 def _quiet_s(topic: str) -> float:
-    """Return the silence after which a topic is asked for again, which loses what comes meanwhile."""
+    """Return after how long a silence to subscribe again, at the cost of frames that come in between."""
     return math.inf if topic_kind(topic) is TopicKind.LOSSLESS and topic != MINI_TICKERS else _SILENT_S
 
 
