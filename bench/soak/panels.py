@@ -9,13 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.soak.record import Entry, Record
-from bench.soak.verdict import lives, start_s, weights
+from bench.soak.troubles import START
+from bench.soak.verdict import lasting, lives, start_s, weights
 
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "soak.svg"
 COLOURS = ("#1d4ed8", "#0f766e", "#7c3aed")
 STYLES = ("-", "--", ":")
 _FAULT, _SOFT, _MARKED, _GRID = "#c2410c", "#4b5563", "#c2410c", "#e5e7eb"
-_SIZE_INCHES = (9.0, 10.5)
+_SIZE_INCHES = (9.0, 12.0)
 
 
 def draw(record: Record, path: Path = PICTURE) -> None:
@@ -33,7 +34,7 @@ def draw(record: Record, path: Path = PICTURE) -> None:
         }
     ):
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
-        axes: Sequence[Axes] = figure.subplots(7, 1, sharex=True, height_ratios=(2, 2, 2, 2, 2, 2, 5))
+        axes: Sequence[Axes] = figure.subplots(7, 1, sharex=True, height_ratios=(2, 2, 2, 2, 2, 2, 7))
         start = next(record.of("start"))
         figure.suptitle(
             f"{start['minutes']:g} minutes of the incident on three replicas, with a fault every 30 s",
@@ -72,7 +73,7 @@ def _draw_replicas(axes: Axes, record: Record, what: str, title: str) -> None:
     for (name, found), colour, style in zip(lives(record).items(), COLOURS, STYLES, strict=True):
         label = f"{name}, never restarted" if len(found) == 1 else name
         for samples in found:
-            known = [each for each in samples if each.get(what) is not None]
+            known = [each for each in samples if each.get(what)]
             values = [each[what] for each in known]
             axes.plot(_minutes(record, known), values, style, color=colour, linewidth=1.4, label=label)
             label = "_"  # one line of the legend for all lives
@@ -114,15 +115,15 @@ def _draw_listeners(axes: Axes, record: Record) -> None:
 
 
 def _draw_faults(axes: Axes, record: Record) -> None:
-    """Draw a row for each kind of fault, and beneath them when a replica was not ready or was degraded."""
+    """Draw a row for each kind of fault, and beneath them when something was not ready, closed or down."""
     began_s = start_s(record)
-    faults = list(record.of("fault"))
-    names = sorted({each["name"] for each in faults}, reverse=True)
+    faults = [each for each in record.of("fault") if each["name"] != START]
+    names = sorted({each["name"] for each in faults}, key=str.lower, reverse=True)
     for each in faults:
         since, until = ((each[name] - began_s) / 60 for name in ("began_s", "ended_s"))
         axes.barh(names.index(each["name"]) + 1, max(until - since, 0.08), 0.7, since, color=_FAULT)
-    troubled = [each for each in record.of("ready") if any(each["troubles"])]
+    troubled = [each for each in record.of("ready") if any(map(lasting, each["troubles"]))]
     axes.plot(_minutes(record, troubled), [0] * len(troubled), "|", color=_SOFT, markersize=6)
-    axes.set_yticks(range(len(names) + 1), ["not ready or degraded", *names], fontsize=8)
+    axes.set_yticks(range(len(names) + 1), ["not ready again", *names], fontsize=8)
     axes.set_title("Faults")
     axes.grid(axis="x", color=_GRID)

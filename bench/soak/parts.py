@@ -133,7 +133,7 @@ class Replica(DaemonProcess):
                 "fds": len(list((place / "fd").iterdir())),
                 "threads": int(status["Threads"]),
                 "cpu_s": (int(used[11]) + int(used[12])) / 100,
-                "tasks": int(self._tasks.read_text() or 0) if self._tasks.exists() else None,
+                "tasks": int(self._tasks.read_text() or 0) if self._tasks.exists() else 0,  # 0: it is being written
             }
         return {}
 

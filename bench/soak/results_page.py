@@ -1,5 +1,6 @@
 """Write what a soak showed into docs/reliability.md, between marks."""
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,10 @@ from bench.soak.troubles import START
 from bench.soak.verdict import Check, recoveries, start_s
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
+_PICTURE = (
+    "Memory, descriptors, tasks, ages of answers, weight and listeners of three replicas over the run, which go up and "
+    "down with the faults beneath and do not grow"
+)
 BEGIN, END = "<!-- soak: begin -->\n", "<!-- soak: end -->\n"
 
 
@@ -30,12 +35,13 @@ def _lines(record: Record, checks: Sequence[Check]) -> Iterator[str]:
     for check in checks:
         kept = f"**no ({len(check.against)})**" if check.against else "yes"
         yield f"| {check.name} | {kept} | {check.said} |\n"
+    yield f"\n![{_PICTURE}](pictures/soak.svg)\n"
     took: dict[str, list[float | None]] = defaultdict(list)
     for fault, after_s, overtaken in recoveries(record):
-        took[fault["name"]].append(None if overtaken else after_s)
-    yield "\n| Fault | Times | Ready again after its end, at most | Not before the next fault |\n|---|---|---|---|\n"
+        if fault["name"] != START:
+            took[fault["name"]].append(None if overtaken else after_s)
+    yield "\n| Fault | Times | Ready again after its end, at most |\n|---|---|---|\n"
     for name, seconds in sorted(took.items(), key=lambda each: each[0].lower()):
         known = [each for each in seconds if each is not None]
-        longest = f"{max(known):.1f} s" if known else ""
-        yield f"| {name} | {len(seconds)} | {longest} | {len(seconds) - len(known)} |\n"
+        yield f"| {name} | {len(seconds)} | {max(known, default=math.nan):.1f} s |\n"
     yield "\n"

@@ -9,7 +9,7 @@ from statistics import linear_regression, median
 
 from bench.soak.explained import EXPLAINED
 from bench.soak.record import Entry, Record
-from bench.soak.troubles import BAN_S, RETRY_AFTER_S
+from bench.soak.troubles import BAN_S, RETRY_AFTER_S, START
 
 READY_S = 30.0  # after a fault's end
 SENT_S = 0.5  # so long what was sent before a refusal may be on its way
@@ -161,7 +161,7 @@ def _judge_bans(record: Record) -> Check:
         ):
             against.append(f"{status} for {family}, which no fault explains")
     met = sum(status in {_BAN, _TOO_MANY} for _, _, status, _ in requests)
-    said = f"{len(requests):,} requests reached the exchange; {bans} bans; {met} met a 418 or 429, 0 came after one"
+    said = f"{len(requests):,} requests reached the exchange; bans: {bans}; {met} met a 418 or 429, 0 came after one"
     return Check("0 requests into a ban", said if not against else said.rpartition(",")[0], against)
 
 
@@ -212,7 +212,7 @@ def _judge_growth(record: Record) -> Check:
         end_s = samples[-1]["at_s"] - began_s
         from_s = min(_FROM_S, end_s / 3)
         for what, margin in MARGINS.items():
-            points = [(each["at_s"] - began_s, each[what]) for each in samples if each.get(what) is not None]
+            points = [(each["at_s"] - began_s, each[what]) for each in samples if each.get(what)]
             early = [value for at_s, value in points if abs(at_s - from_s) <= _AROUND_S / 2]
             late = [value for at_s, value in points if at_s >= end_s - _AROUND_S]
             later = [(at_s, value) for at_s, value in points if at_s >= end_s / 3]
@@ -221,12 +221,12 @@ def _judge_growth(record: Record) -> Check:
                 continue
             slope = linear_regression(*zip(*later, strict=True)).slope
             was, now, trend = median(early), median(late), slope * (later[-1][0] - later[0][0])
-            said.append(f"{NAMES[what]} {was:g} and {now:g}, trend {trend:+.1f}")
+            said.append(f"{NAMES[what]} {was:.0f} and {now:.0f}, trend {trend:+.0f}")
             if now > was + margin or trend > margin:
                 against.append(f"{name}: {NAMES[what]} {was:g}, then {now:g}; trend {trend:+.1f}")
     if not said:
         against.append("no replica lived through it")
-    return Check("no growth", f"at the tenth minute and at the end, {'; '.join(said)}", against)
+    return Check("no growth", f"never restarted, in the tenth minute and at the end: {'; '.join(said)}", against)
 
 
 def _judge_lines(record: Record) -> Check:
@@ -265,14 +265,14 @@ def _logged_s(entry: Entry) -> float:
 def recoveries(record: Record) -> Iterator[tuple[Entry, float | None, bool]]:
     """Yield each fault, the seconds after its end at which all was ready first, and whether the next came before."""
     faults = list(record.of("fault"))
-    ready_s = [each["at_s"] for each in record.of("ready") if not any(map(_lasting, each["troubles"]))]
+    ready_s = [each["at_s"] for each in record.of("ready") if not any(map(lasting, each["troubles"]))]
     for fault, following in zip_longest(faults, faults[1:]):
         first = next((at_s for at_s in ready_s if at_s >= fault["ended_s"]), None)
         overtaken = following is not None and (first is None or first > following["began_s"])
         yield fault, None if first is None else first - fault["ended_s"], overtaken
 
 
-def _lasting(trouble: str) -> str:
+def lasting(trouble: str) -> str:
     """Leave out what is only told of the minute that passes: that the limit did not suffice in it."""
     return "; ".join(each for each in trouble.split("; ") if each and _SPENT not in each)
 
@@ -281,6 +281,8 @@ def _judge_readiness(record: Record) -> Check:
     """All are ready within 30 s of each fault's end; what the next fault overtakes counts as part of that one."""
     against, took, overtaken_by = [], [], 0
     for fault, after_s, overtaken in recoveries(record):
+        if fault["name"] == START:
+            continue
         if overtaken:
             overtaken_by += 1
         elif after_s is None or after_s > READY_S:
@@ -290,9 +292,7 @@ def _judge_readiness(record: Record) -> Check:
             against.append(f"{_moment(record, {'at_s': fault['began_s']})} {fault['name']}: {after_s} s ({seen})")
         else:
             took.append(after_s)
-    said = f"{len(took) + overtaken_by + len(against)} faults"
-    if took:
-        said += f": half of them within {median(took):.1f} s, the slowest {max(took):.1f} s"
+    said = f"half of them within {median(took):.1f} s, the slowest {max(took):.1f} s" if took else "never"
     if overtaken_by:
         said += f"; {overtaken_by} were overtaken by the next fault"
     return Check("ready again within 30 s, no gate closed, nothing down", said, against)

@@ -180,7 +180,7 @@ def test_a_run_can_be_read_drawn_and_told_from_its_file(tmp_path: Path) -> None:
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "from before" not in text
-    assert "| 0 requests into a ban | yes | 238 requests reached the exchange; 1 bans; 1 met a 418" in text
+    assert "| 0 requests into a ban | yes | 238 requests reached the exchange; bans: 1; 1 met a 418" in text
 
 
 def test_only_the_open_candle_may_have_moved() -> None:
