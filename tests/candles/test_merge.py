@@ -3,9 +3,9 @@
 import pytest
 
 from mdcache.candles.empty_ranges import EmptyRange
-from mdcache.candles.merge import Revision, merge, merge_tail
+from mdcache.candles.merge import Revision, _refute_unproven_empty, merge, merge_tail
 from mdcache.candles.ranges import FOREVER_MS
-from mdcache.candles.series import Series
+from mdcache.candles.series import Series, UnprovenEmpty
 from mdcache.candles.stored_blocks import pop_change
 from mdcache.candles.tail import Tail
 from mdcache.candles.window import Window, WindowKind, tail_window
@@ -15,6 +15,7 @@ from tests.candles.timeline import (
     at,
     covered,
     make_series,
+    minute_of,
     read_at,
     row,
     rows,
@@ -232,3 +233,33 @@ def test_since_when_others_saw_a_row_unchanged_counts_here_too() -> None:
     seen = {at(9): at(10) + 3_100}
     merge_tail(series, Tail(at(9), tuple(rows(9, 10)), at(10) + 6_200, seen))
     assert tail_minutes(series) == [10]  # two reads that agree, 3 s after the close and 3 s apart
+
+
+@pytest.mark.parametrize(
+    ("minutes", "cap", "left"),
+    [
+        ([], None, [(0, 9), (20, 29)]),
+        ([10, 19], None, [(0, 9), (20, 29)]),
+        ([9, 19], 7, [(20, 29)]),
+        ([10, 20], 8, [(0, 9)]),
+        ([0, 29], 8, []),
+        ([29], 8, [(0, 9)]),
+    ],
+)
+def test_rows_where_a_reply_showed_none_prove_that_it_was_capped(
+    minutes: list[int], cap: int | None, left: list[tuple[int, int]]
+) -> None:
+    series = make_series()
+    spans = [UnprovenEmpty(at(0), at(9), 7, at(50)), UnprovenEmpty(at(20), at(29), 8, at(50))]
+    series.unproven_empty = list(spans)
+    _refute_unproven_empty(series, [row(minute) for minute in minutes])
+    assert [(minute_of(each.lo_ms), minute_of(each.hi_ms)) for each in series.unproven_empty] == left
+    assert series.page_cap == cap
+
+
+@pytest.mark.parametrize(("minutes", "refuted"), [([9], False), ([9, 10], True), ([19, 25], True), ([20, 30], False)])
+def test_rows_after_what_seemed_the_end_refute_it(minutes: list[int], *, refuted: bool) -> None:
+    series = make_series()
+    series.unproven_end = UnprovenEmpty(at(10), at(19), 7, at(50))
+    _refute_unproven_empty(series, [row(minute) for minute in minutes])
+    assert (series.unproven_end is None, series.page_cap) == ((True, 7) if refuted else (False, None))

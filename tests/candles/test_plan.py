@@ -3,6 +3,7 @@
 Minute 10,000 is open: it is 10,000.5 now. Unless a table says otherwise, nothing else is known.
 """
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -111,6 +112,34 @@ def test_the_body_is_the_printed_rows() -> None:
     assert found.rows == 2
     first, second = found.tail_rows
     assert found.body() == b"[" + first.raw + b"," + second.raw + b"]"
+
+
+def nine_and_one() -> Serve:
+    """Rows 9,991 to 9,999 of a block, and the tail of 10,000."""
+    series = make_series()
+    settle(series, 9_980, 9_999)
+    show_tail(series, 10_000, 10_000, as_of=NOW)
+    found = step(series, oldest(100, 9_991))
+    assert isinstance(found, Serve)
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 9, 100])
+def test_slices_are_the_same_rows(size: int) -> None:
+    every = nine_and_one()
+    slices = list(every.slices(size))
+    assert b",".join(text for text, _ in slices) == b",".join(every.parts())
+    assert [text.count(b"[") for text, _ in slices] == [rows for _, rows in slices]
+    assert max(rows for _, rows in slices) == min(size, 9)
+    assert every.rows == 10
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 9, 10, 11])
+def test_the_newest_of_an_answer_are_its_last_rows(limit: int) -> None:
+    every = nine_and_one()
+    found = every.newest(limit)
+    assert json.loads(found.body()) == json.loads(every.body())[max(0, 10 - limit) :]
+    assert found.rows == min(limit, 10)
 
 
 # ------------------------------------------------------------------------------- the newest rows

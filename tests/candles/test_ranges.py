@@ -117,3 +117,11 @@ def test_it_is_a_set_of_moments(seed: int) -> None:
         lo, hi = sorted((rng.randrange(60), rng.randrange(60)))
         assert {t for a, b in ranges.intersection(lo, hi) for t in range(a, b)} == truth & set(range(lo, hi))
         assert {t for a, b in ranges.gaps(lo, hi) for t in range(a, b)} == set(range(lo, hi)) - truth
+
+
+def test_each_change_has_a_version_of_its_own() -> None:
+    held, seen = RangeSet(), []
+    for change in (held.add, held.remove, held.add, held.remove):
+        change(1, 3)
+        seen.append(held.version)
+    assert seen == sorted(set(seen))

@@ -133,3 +133,26 @@ def test_rows_read_again_after_eviction_may_differ() -> None:
     series.note_read_again(start, end)
     assert series.settled_version == version + 1
     assert row(0).trades == 60
+
+
+def test_what_was_forgotten_is_never_taken_for_what_is_known_now() -> None:
+    series = make_series()
+    for minute in range(3):
+        settle(series, minute, minute)
+    before = series.settled_version, series.tail_version
+    series.forget()
+    assert (series.settled_version, series.tail_version) == (before[0] + 1, before[1] + 1)
+
+
+def test_the_largest_page_that_was_cut_short_is_the_cap_until_a_larger_one() -> None:
+    series = make_series()
+    caps = []
+    for rows in (0, 400, 300, 450):
+        series.note_capped(rows)
+        caps.append(series.page_cap)
+    assert caps == [None, 400, 400, 450]
+    assert [series.is_short(rows, 500) for rows in (449, 450)] == [True, False]
+    series.note_page(450)
+    assert series.page_cap == 450
+    series.note_page(451)
+    assert series.page_cap is None

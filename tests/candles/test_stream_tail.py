@@ -382,3 +382,11 @@ def test_the_last_trade_follows_from_an_earlier_one_and_the_trades_since() -> No
     assert series.last_trade([(at(7), 500)]) == 509, "what is not known is not counted"
     assert series.last_trade([(at(11), 900)]) == -1
     assert make_series().last_trade([(at(9), 500)]) == -1
+
+
+def test_only_final_frames_that_were_shown_long_enough_hold_a_later_read_to_them() -> None:
+    series = streamed(frame(10.9, 10, 61), frame(11.01, 10, 62, final=True), frame(11.5, 11, 1), frame(12.1, 12, 1))
+    assert series.stream is not None
+    assert list(series.stream.shown_closed(at(11) + 3_000)) == [at(10)]
+    assert not series.stream.shown_closed(at(11) + 2_999)
+    assert list(series.stream.shown_closed(at(20))) == [at(10)]  # 11 has no final frame

@@ -113,6 +113,9 @@ def test_the_span_that_a_reply_can_be_expected_to_touch(path: str, asked: Window
         (window(BACKWARD, None, 20, 10), window(BACKWARD, None, 15, 10), True),
         (window(BACKWARD, None, 20, 10), window(BACKWARD, None, 10, 10), False),
         (window(BACKWARD, None, 20, 10), window(FORWARD, 15, None, 10), True),
+        (window(RANGE, 0, 5, 10), window(FORWARD, 5, None, 10), True),
+        (window(RANGE, 0, 5, 10), window(FORWARD, 6, None, 10), False),
+        (window(BACKWARD, None, 20, 10), window(BACKWARD, None, 20, 10), True),
         (window(TAIL, None, None, 10), window(FORWARD, 95, None, 10), False),  # it ends soon, and then it is known
     ],
 )

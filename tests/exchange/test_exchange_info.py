@@ -191,8 +191,10 @@ def test_names_come_in_any_order_and_all_else_is_as_printed(body: bytes) -> None
 
 
 def test_a_name_once_seen_stays_known() -> None:
-    before = MarketSymbols(names=frozenset({"GONEUSDT"}), trading=frozenset({"GONEUSDT"}))
+    gone = frozenset({"GONEUSDT"})
+    before = MarketSymbols(names=gone, pairs=gone, trading=gone)
     found = read_symbols(Market.SPOT, BODY, 9).joined_with(before)
+    assert found.knows("GONEUSDT", by_pair=True)
     assert found.knows("GONEUSDT", by_pair=False)
     assert not found.trades("GONEUSDT", by_pair=False)
     assert found.trades("BTCUSDT", by_pair=False)

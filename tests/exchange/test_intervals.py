@@ -29,3 +29,13 @@ def test_count_is_never_too_low(a: int, n: int, name: str) -> None:
     interval = INTERVALS[name]
     assert interval.count(a, a + n * interval.length_ms) == n + 1
     assert interval.count(a + 1, a) == 0
+
+
+def test_a_month_that_began_late_ends_as_far_into_the_next() -> None:
+    late = 3_723_456  # 01:02:03.456
+    assert INTERVALS["1M"].next_open(ms(2024, 2, 15) + late) == ms(2024, 3, 15) + late
+    assert INTERVALS["1M"].next_open(0) == ms(1970, 2, 1)
+
+
+def test_a_span_that_ends_before_it_starts_holds_nothing() -> None:
+    assert INTERVALS["1m"].count(5 * 60_000, 0) == 0

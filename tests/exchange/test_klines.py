@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mdcache.errors import Refusal
 from mdcache.exchange.klines import RowQuery, parse_klines, request_query
 from mdcache.exchange.markets import KLINE_ENDPOINTS, Market
+from mdcache.exchange.refusals import bad_pair
 
 SPOT, USDM, COINM = "/api/v3/klines", "/fapi/v1/klines", "/dapi/v1/klines"
 GOOD = "symbol=BTCUSDT&interval=1m"
@@ -159,3 +160,38 @@ def test_what_is_sent_means_what_was_asked(
 def test_any_text_is_a_question_or_a_refusal(query: str, path: str) -> None:
     with contextlib.suppress(Refusal):  # any other exception fails
         assert parse_klines(KLINE_ENDPOINTS[path], query, {}).limit > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "reaches"),
+    [
+        (SPOT, "", True),
+        (SPOT, f"&endTime={NOW - 1}", False),
+        (SPOT, f"&endTime={NOW}", True),
+        (SPOT, f"&startTime={NOW - 10 * 60_000}&limit=10", True),
+        (SPOT, f"&startTime={NOW - 10 * 60_000 - 1}&limit=10", False),
+        (COINM, f"&startTime={NOW - DAY}&limit=10", True),  # it answers with the newest of the range
+        (SPOT, f"&startTime={NOW - 400 * DAY}&limit=1&interval=1M", True),  # a month has no one length
+    ],
+)
+def test_which_answers_may_hold_the_open_candle(path: str, query: str, *, reaches: bool) -> None:
+    start = "symbol=BTCUSDT" + ("" if "interval" in query else "&interval=1m")
+    assert parse_klines(KLINE_ENDPOINTS[path], start + query, {}).may_reach(NOW) is reaches
+
+
+def test_a_span_is_checked_to_the_millisecond_where_both_ends_are_given() -> None:
+    span = KLINE_ENDPOINTS[COINM].max_span_ms
+    assert span is not None
+    start = f"{GOOD}&startTime={NOW}"
+    assert refusal(COINM, f"{start}&endTime={NOW + span + 1}")[0] == -4088
+    for path, query in ((COINM, f"{start}&endTime={NOW + span}"), (COINM, start), (SPOT, f"{start}&endTime={NOW - 1}")):
+        question = parse_klines(KLINE_ENDPOINTS[path], query, {})
+        question.check_span()
+        assert question.bounded is ("endTime" in query)
+
+
+def test_each_market_has_its_own_number_for_a_bad_pair() -> None:
+    assert [(each.code, each.msg) for each in map(bad_pair, (Market.COINM, Market.USDM))] == [
+        (-4087, "Invalid pair."),
+        (-4144, "Invalid pair"),
+    ]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mdcache.errors import InvalidBody
 from mdcache.exchange.klines import SeriesKey, request_headers, request_query
 from mdcache.exchange.markets import Market
-from mdcache.exchange.streams import MINI_TICKERS, read_frame, read_mini_tickers, topic_of
+from mdcache.exchange.streams import MINI_TICKERS, read_frame, read_mini_tickers, series_of, topic_of
 from mdcache.sim.streams.session import StreamSession
 from tests.sim.helpers import SECOND, T0, Sim
 from tests.support.examples import examples
@@ -95,6 +95,17 @@ def test_spaces_change_nothing() -> None:
 @pytest.mark.parametrize(("key", "topic"), TOPICS.items(), ids=str)
 def test_names_of_topics(key: SeriesKey, topic: str) -> None:
     assert topic_of(key) == topic
+
+
+@pytest.mark.parametrize(("key", "topic"), TOPICS.items(), ids=str)
+def test_the_series_of_a_topic_of_trades(key: SeriesKey, topic: str) -> None:
+    plain = key.kind in {"klines", "continuousKlines"} and not key.zone_minutes
+    assert series_of(key.market, topic) == (replace(key, micros=False) if plain else None)
+
+
+@pytest.mark.parametrize("topic", ["BTCUSDT@kline_1m", "btcusdt@kline_7m", "btcusdt@kline_1m@100ms", "btcusdt@trade"])
+def test_what_is_no_topic_of_candles_has_no_series(topic: str) -> None:
+    assert series_of(Market.SPOT, topic) is None
 
 
 @pytest.mark.parametrize(

@@ -78,11 +78,16 @@ class Survey:
             sys.exit(f"no test passed: {HOME / 'survey.log'}")
         return survey
 
+    def calls(self, mutant: Mutant) -> bool:
+        """Return whether a test calls the function; what runs at import only has to be imported as changed."""
+        return mutant.in_function and bool(self.callers.get((mutant.path, mutant.function)))
+
     def tests(self, mutant: Mutant, seconds: float) -> list[str]:
         """Return the tests for a mutant: those named after its module first, and quick ones before slow ones."""
+        found = []
         if mutant.in_function:
             found = self.callers[mutant.path, mutant.function]
-        else:
+        if not found:
             found = [test for (path, _), tests in self.callers.items() if path == mutant.path for test in tests]
         own = f"/test_{Path(mutant.path).stem}.py"
         ordered, total = [], 0.0
@@ -120,11 +125,11 @@ def main() -> None:
     def each(run: Run, mutants: list[Mutant]) -> None:
         for mutant in mutants:
             tests = survey.tests(mutant, given.seconds)
-            cpu_s = sum(survey.seconds[test] for test in tests) + (2 if mutant.in_function else 8)
+            cpu_s = sum(survey.seconds[test] for test in tests) + (2 if survey.calls(mutant) else 8)
             results.note(mutant, run(mutant, tests, cpu_s) if tests else SURVIVED)
 
-    inner = [each for each in chosen if each.in_function]
-    outer = [each for each in chosen if not each.in_function]
+    inner = [each for each in chosen if survey.calls(each)]
+    outer = [each for each in chosen if not survey.calls(each)]
     each(session.run_imported, outer)  # before pytest imports anything here
     session.run_pytest(TESTS, session.Mutating(lambda run: each(run, inner)))
     report(made, results)
