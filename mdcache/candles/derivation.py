@@ -77,7 +77,7 @@ class Derivation:
         self.target = target
         self.parts = parts
         self._scale = 1000 if target.key.micros else 1
-        self._proven = b"", -1  # a row, and the version of the parts that make it
+        self._proven = b"", -1  # a row, and the version of the parts that make it, all of them settled
         self.mismatch = Mismatch(0, b"", b"")
         self.ended_until_ms = 0
         self._prefix: _Prefix | None = None
@@ -147,7 +147,8 @@ class Derivation:
             return None
         merged = self._merge_whole(open_ms, bucket.open_ms)
         if merged == raw:
-            self._proven = raw, self.parts.settled_version
+            if self._are_settled(bucket):  # else both may have been read unfinished, and the parts be complete by now
+                self._proven = raw, self.parts.settled_version
             return None
         if merged is None or not self._settled(bucket):  # a row read soon after its close may be unfinished
             return NotDerived.UNPROVEN
@@ -157,8 +158,12 @@ class Derivation:
 
     def _settled(self, bucket: _Bucket) -> bool:
         """Return whether the row before the bucket is settled, and all its parts."""
-        tail, (open_ms, _) = self.parts.tail, bucket.closed
-        return self.target.coverage.at(open_ms) is not None and tail is not None and tail.start_ms >= bucket.open_ms
+        return self.target.coverage.at(bucket.closed[0]) is not None and self._are_settled(bucket)
+
+    def _are_settled(self, bucket: _Bucket) -> bool:
+        """Return whether all parts of the row before the bucket are settled."""
+        tail = self.parts.tail
+        return tail is not None and tail.start_ms >= bucket.open_ms
 
     # ------------------------------------------------------------------------------- the parts
 

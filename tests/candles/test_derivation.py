@@ -335,6 +335,28 @@ def test_a_row_read_just_after_its_close_may_differ() -> None:
     w.assert_right(derivation.derive())
 
 
+def test_a_row_and_its_last_part_that_were_both_read_unfinished_prove_nothing_once_the_part_is_complete() -> None:
+    w = World()
+    w.sim.now = NOON + 5 * MINUTE - 10 * SECOND
+    unfinished = {interval: w.rows(interval, 1)[0] for interval in ("1m", "5m")}
+    w.sim.now = NOON + 5 * MINUTE + 500
+    for interval, row in unfinished.items():
+        w.read(interval, change=(row.open_ms, row.raw))
+    derivation = w.derivation("5m")
+    w.sim.now += SECOND
+    w.read("1m", change=(unfinished["1m"].open_ms, unfinished["1m"].raw))
+    assert isinstance(derivation.derive(), Frame)
+    w.sim.now += SECOND
+    w.read("1m")
+    assert w.rows("1m", 2)[0].raw != unfinished["1m"].raw
+    assert derivation.derive() is NotDerived.UNPROVEN
+    w.sim.now += SECOND
+    w.read("5m")
+    w.sim.now += SECOND
+    w.read("1m")
+    w.assert_right(derivation.derive())
+
+
 def test_another_part_series_proves_itself() -> None:
     w = proven("15m")
     w.read("5m")
