@@ -243,11 +243,12 @@ def _emptiness(series: Series, start: int, end: int) -> tuple[object, object]:
 
 def _refute_unproven_empty(series: Series, rows: list[Row]) -> None:
     """Forget where replies showed no rows, if there are some: a short page among them was capped."""
+    if rows and (series.unproven_end is not None or series.unproven_empty):
+        _forget_refuted(series, rows)
     series.note_page(len(rows))
-    if not rows:
-        return
-    if series.unproven_end is None and not series.unproven_empty:
-        return
+
+
+def _forget_refuted(series: Series, rows: list[Row]) -> None:
     opens = [row.open_ms for row in rows]
     kept: list[UnprovenEmpty] = []
     for each in series.unproven_empty:

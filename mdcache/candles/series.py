@@ -302,7 +302,8 @@ class Series:
 
     def is_short(self, rows: int, limit: int) -> bool:
         """Return whether so many rows are fewer than a page with this `limit` holds, as far as is known."""
-        return rows < (limit if self.page_cap is None else min(limit, self.page_cap))
+        cap = self.page_cap
+        return rows < (limit if cap is None or rows > cap else min(limit, cap))  # a longer page refutes the cap
 
     def note_page(self, rows: int) -> None:
         """Record that the exchange returns this many rows at least."""

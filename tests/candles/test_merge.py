@@ -263,3 +263,10 @@ def test_rows_after_what_seemed_the_end_refute_it(minutes: list[int], *, refuted
     series.unproven_end = UnprovenEmpty(at(10), at(19), 7, at(50))
     _refute_unproven_empty(series, [row(minute) for minute in minutes])
     assert (series.unproven_end is None, series.page_cap) == ((True, 7) if refuted else (False, None))
+
+
+def test_a_page_is_not_taken_for_a_sign_of_a_cap_that_it_exceeds() -> None:
+    series = make_series()
+    series.unproven_end = UnprovenEmpty(at(10), at(19), 3, at(50))
+    _refute_unproven_empty(series, rows(8, 12))
+    assert [series.unproven_end, series.page_cap] == [None, None]

@@ -152,6 +152,7 @@ def test_the_largest_page_that_was_cut_short_is_the_cap_until_a_larger_one() -> 
         caps.append(series.page_cap)
     assert caps == [None, 400, 400, 450]
     assert [series.is_short(rows, 500) for rows in (449, 450)] == [True, False]
+    assert series.is_short(451, 500)  # it refutes the cap
     series.note_page(450)
     assert series.page_cap == 450
     series.note_page(451)

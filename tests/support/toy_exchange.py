@@ -94,12 +94,12 @@ def ask(
             reads += 1
             if suspicion.look is None:
                 rows = exchange.read(step.window, at_ms)
-            elif looked := exchange.read(suspicion.look, at_ms):
-                assert suspicion.known_ms is not None, "its newest rows are not its newest"
-                if suspicion.known_ms == looked[0].open_ms:
-                    series.note_capped(len(rows))
-                elif not withdraw_at(series, suspicion.known_ms):
-                    series.forget()
+            elif suspicion.known_ms is None:
+                assert not exchange.read(suspicion.look, at_ms), "its newest rows are not its newest"
+            elif any(row.open_ms == suspicion.known_ms for row in exchange.read(suspicion.look, at_ms)):
+                series.note_capped(len(rows))
+            elif not withdraw_at(series, suspicion.known_ms):
+                series.forget()
         merge(series, rows, step.window, read)
     raise AssertionError((question, series.tail, list(series.coverage), exchange.calls[-8:]))
 
