@@ -8,7 +8,7 @@ from tests.system.wire_checks import WireChecks
 from tests.system.world import World, is_ready
 
 WITHIN_S = 30.0
-_JOINS_S = 75.0  # a replica that finds the minute's weight taken waits for the next one
+_JOINS_S = 76.0  # after its start: one that finds the minute's weight taken waits, and is ready after 75 s at the latest
 _REFUSALS = {"403", "418", "429", "451"}
 _STEP_S = 1.0
 
@@ -46,8 +46,10 @@ class Recovery:
         stated_s = max(0.0, (self._wire.stated_until_ms(family) - now_ms) / 1000)
         refused = status.gate_state == GateState.CLOSED.value and status.gate_reason in _REFUSALS
         pause_s = status.reopens_in_s if refused else 0.0
-        joins_s = _JOINS_S if self._world.shared is not None else WITHIN_S
-        return max(stated_s, pause_s) + joins_s
+        joins_s = 0.0
+        if self._world.shared is not None:
+            joins_s = _JOINS_S - (self._world.clock.now() - replica.started_s)
+        return max(stated_s, pause_s) + max(WITHIN_S, joins_s)
 
     def _state(self) -> object:
         return [

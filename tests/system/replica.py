@@ -56,7 +56,10 @@ class _FileExecutor(InlineExecutor):
 
 
 class Replica(ServedDaemon):
-    """One daemon: started, killed, stopped in order, and started again. `number`: of this replica, from 0 on."""
+    """One daemon: started, killed, stopped in order, and started again.
+
+    `number`: of this replica, from 0 on. `started_s`: when its process started.
+    """
 
     def __init__(
         self,
@@ -73,6 +76,7 @@ class Replica(ServedDaemon):
         self.disk = disk
         self.shared = shared
         self.life = Life()
+        self.started_s = 0.0
         if disk is None:
             super().__init__(options=options, **world)
         else:
@@ -100,6 +104,7 @@ class Replica(ServedDaemon):
 
     async def start(self) -> None:
         """Start what works of its own accord."""
+        self.started_s = self.clock.now()
         await self.life.task(self.governor.start())
         self.life.run(self.cache.exchange_info.start)
         self.life.run(self.idle_blocks.start)
