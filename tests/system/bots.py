@@ -19,7 +19,6 @@ _TOPICS = {
 }
 _SYMBOLS = {Market.SPOT: ("BTCUSDT", "SOLUSDT"), Market.USDM: ("BTCUSDT",), Market.COINM: ("BTCUSD_PERP",)}
 _MOST = 3  # of each kind
-HEAR_WITHIN_S = 75.0  # as long as the next connection may have to wait for its turn, and the exchange be unwell before
 
 
 class Bots:
@@ -95,11 +94,11 @@ class Bots:
 
     # ------------------------------------------------------------------------------- what must be so
 
-    async def wait_until_all_hear(self, check: Callable[[], None]) -> None:
+    async def wait_until_all_hear(self, check: Callable[[], None], within_s: float) -> None:
         """Wait until each bot was sent something new of what is traded all the time, or fail."""
         check()
         before = self._heard()
-        end_s = self._world.clock.now() + HEAR_WITHIN_S
+        end_s = self._world.clock.now() + within_s
         while True:
             heard = self._heard()
             silent = [key for key in heard if heard[key] <= before.get(key, 0)]

@@ -189,7 +189,7 @@ class History:
         await self.world.wait(_READS_END_S)
         self.troubles.forget()
         self.bots.read_again()
-        await self.bots.wait_until_all_hear(self.check)
+        await self.bots.wait_until_all_hear(self.check, self.wire.hear_within_s(self.world.clock.true_ms()))
         for market, path in KLINE_PATHS.items():
             symbol = _FED_SYMBOLS[market][0]
             asked = RandomQuestion(path, f"symbol={symbol}&interval=1m&limit=2")

@@ -8,7 +8,9 @@ from tests.system.wire_checks import WireChecks
 from tests.system.world import World, is_ready
 
 WITHIN_S = 30.0
-_JOINS_S = 76.0  # after its start: one that finds the minute's weight taken waits, and is ready after 75 s at the latest
+_JOINS_S = (
+    76.0  # after its start: one that finds the minute's weight taken waits, and is ready after 75 s at the latest
+)
 _REFUSALS = {"403", "418", "429", "451"}
 _STEP_S = 1.0
 

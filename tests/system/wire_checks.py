@@ -10,6 +10,7 @@ from tests.system.network import HANDSHAKE, Trip
 _MINUTE_MS = 60_000
 _UNWRITTEN_MS = 1_100  # docs/design.md#gate-persistence: what was spent is written within a second
 _CONNECTS_A_MINUTE = 20  # docs/design.md#stream-connections
+_HEAR_S, _HEAR_LATER_S = 30.0, 75.0
 _WAF_MS = 500  # half of BACKOFF_INITIAL_S
 _BAN_MS = 120_000
 _REGION_MS = 3_600_000
@@ -91,6 +92,11 @@ class WireChecks:
         connects.append(trip.sent_ms)
         del connects[: bisect_left(connects, trip.sent_ms - _MINUTE_MS + 1)]
         assert len(connects) <= _CONNECTS_A_MINUTE, ("too many connects", trip)
+
+    def hear_within_s(self, now_ms: int) -> float:
+        """Return when streams must flow again: later where a connect may have to wait for its turn."""
+        made = [len(connects) - bisect_left(connects, now_ms - _MINUTE_MS) for connects in self._connects.values()]
+        return _HEAR_LATER_S if max(made, default=0) >= _CONNECTS_A_MINUTE / 2 else _HEAR_S
 
     def _learn(self, trip: Trip) -> None:
         assert trip.received_ms is not None
