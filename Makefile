@@ -162,7 +162,7 @@ test-autobahn: $(READY) ## Autobahn's suite of WebSocket servers (.clients); it 
 test-kill: $(READY) ## kill -9 the daemon under load, 100 times; KILLS=10 for fewer
 	@$(PY) -m bench.kill $(KILLS)
 
-faults: $(READY) ## every fault upon a real daemon, for longer than in make test; writes docs/reliability.md (4 min)
+faults: $(READY) ## every fault upon a real daemon, for longer than in make test; writes docs/reliability.md (6 min)
 	@$(PY) -m tests.faults
 
 soak: $(READY) ## the incident on three replicas, a fault every 30 s, judged; MINUTES=60; PAGE=1: writes docs/reliability.md

@@ -66,6 +66,7 @@ class FaultBench:
         """Forget what came, and let the gates forget what was."""
         self.forgive()
         self.wire.asked.clear()
+        self.wire.slowest_s = 0.0
         if self.streams is not None:
             self.streams.asked.clear()
 

@@ -4,13 +4,13 @@ import asyncio
 import copy
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.faults.bench import FaultBench
 from tests.faults.case import Case, Fault
 from tests.faults.status_faults import BLOCKED, WAIT_S, reply
-from tests.faults.stream_wire import FrameBreak, Link
+from tests.faults.stream_wire import FrameBreak, Link, StreamWire
 from tests.faults.upstream_faults import LOGIN_PAGE, broken, certified, page, plugged, refused, reset, said, silence
 from tests.faults.wire import Break
 
@@ -72,34 +72,38 @@ def pulled(bench: FaultBench) -> Iterator[None]:
     bench.streams.drop()
 
 
-@contextmanager
-def dropped(bench: FaultBench) -> Iterator[None]:
-    """Again and again."""
-    assert bench.streams is not None
-    drop, ends = bench.streams.drop, threading.Event()
+def again_and_again(what: Callable[[StreamWire], None]) -> Fault:
+    """This happens every few seconds."""
 
-    def run() -> None:
-        while not ends.wait(_EACH_S):
-            drop()
+    @contextmanager
+    def fault(bench: FaultBench) -> Iterator[None]:
+        assert bench.streams is not None
+        wire, over = bench.streams, threading.Event()
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    yield
-    ends.set()
-    thread.join()
+        def run() -> None:
+            while not over.wait(_EACH_S):
+                what(wire)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        yield
+        over.set()
+        thread.join()
+
+    return fault
 
 
-@contextmanager
-def ended(bench: FaultBench) -> Iterator[None]:
-    """As after 24 hours, each time."""
-    bench.exchange.act("stream_fault", kind="ended", life_s=_EACH_S)
-    yield
-    bench.exchange.act("clear_stream_faults")
+def _expire(wire: StreamWire) -> None:
+    wire.end(1000)
 
 
 @contextmanager
 def announced(bench: FaultBench) -> Iterator[None]:
-    bench.exchange.act("close_streams", notice_s=_EACH_S)
+    """The end of what is open."""
+    assert bench.streams is not None
+    bench.streams.say(b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":%d}}' % (time.time() * 1000))
+    time.sleep(_EACH_S)
+    bench.streams.end(1001)
     yield
 
 
@@ -161,8 +165,13 @@ STREAMS = (
     Case("Streams: 503 for a handshake", shaken(said(reply(503, b""))), unnoticed=True, long=True),
     Case("Streams: the cable pulled", pulled, unnoticed=True, lossy=True),
     Case("Streams: silent from the start", framed(nothing, anew=True), unnoticed=True, lossy=True, long=True),
-    Case("Streams: dropped every 3 s", dropped, unnoticed=True, long=True),
-    Case("Streams: ended after 3 s, as after 24 h", ended, unnoticed=True, long=True),
+    Case("Streams: dropped every 3 s", again_and_again(StreamWire.drop), unnoticed=True, long=True),
+    Case(
+        "Streams: ended after 3 s, as after 24 h",
+        again_and_again(lambda wire: wire.end(1000)),
+        unnoticed=True,
+        long=True,
+    ),
     Case("Streams: `serverShutdown`, then the end", announced, unnoticed=True, long=True),
     Case("Streams: frames 6 s late", framed(late), unnoticed=True),
     Case("Streams: frames that can't be decoded", framed(garbage), unnoticed=True, lossy=True, long=True),

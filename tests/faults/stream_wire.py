@@ -34,10 +34,9 @@ class Link:
             self.sent += 1
             self.writer.write(bytes([_FIN | opcode]) + length + text)
 
-    def end(self, code: int | None) -> None:
-        """End it, with a closing frame or without."""
-        if code is not None:
-            self.send(code.to_bytes(2), _CLOSE)
+    def end(self, code: int) -> None:
+        """End it in order."""
+        self.send(code.to_bytes(2), _CLOSE)
         self.writer.close()
 
 
@@ -53,15 +52,30 @@ class StreamWire(Wire):
 
     frames_by: FrameBreak | None = None
     frames: dict[str, list[bytes]] = field(default_factory=dict)
+    _links: list[Link] = field(default_factory=list)
+
+    def say(self, text: bytes) -> None:
+        """Send a message on all connections that are open."""
+        self._call(self._on_all(lambda link: link.send(text)))
+
+    def end(self, code: int) -> None:
+        """End them in order."""
+        self._call(self._on_all(lambda link: link.end(code)))
+
+    async def _on_all(self, act: Callable[[Link], None]) -> None:
+        for link in tuple(self._links):
+            act(link)
 
     async def _answer(self, call: Call, head: bytes, reader: asyncio.StreamReader) -> None:
-        exchange = urlsplit(self.url)
+        exchange, link = urlsplit(self.url), Link(call.writer, self.frames)
         there, that = await asyncio.open_connection(exchange.hostname, exchange.port)
+        self._links.append(link)
         try:
             that.write(head[:-2] + b"X-Sim-Client: %s\r\n\r\n" % self.client.encode())
             call.send(await there.readuntil(b"\r\n\r\n"))
-            await until_one_ends(pump(reader, that), self._take_frames(there, Link(call.writer, self.frames)))
+            await until_one_ends(pump(reader, that), self._take_frames(there, link))
         finally:
+            self._links.remove(link)
             that.transport.abort()
             call.writer.close()
 

@@ -69,6 +69,7 @@ class Wire:
     tls: ssl.SSLContext
     port: int = 0
     asked: list[Asked] = field(default_factory=list)
+    slowest_s: float = 0.0  # the longest that the exchange took
     broken_by: Break | None = None
     _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _server: asyncio.Server | None = None
@@ -188,8 +189,10 @@ class Wire:
         headers = [(name, value) for name, _, value in lines if name.lower() not in _DROPPED | {b"host"}]
         headers.append((b"X-Sim-Client", self.client.encode()))
         request = self._exchange.build_request("GET", target, headers=headers)
+        began_s = time.monotonic()
         reply = await self._exchange.send(request, stream=True)
         body = b"".join([piece async for piece in reply.aiter_raw()])
+        self.slowest_s = max(self.slowest_s, time.monotonic() - began_s)
         kept = b"".join(b"%s: %s\r\n" % pair for pair in reply.headers.raw if pair[0].lower() not in _DROPPED)
         return b"HTTP/1.1 %d OK\r\n%sContent-Length: %d\r\n\r\n%s" % (reply.status_code, kept, len(body), body)
 
