@@ -1,6 +1,6 @@
 """What each event changes in a gate that has a history, and what it leaves as it is: the whole value."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import pytest
@@ -157,6 +157,16 @@ def refused(reason: ClosureReason, stated_ms: int | None = None, epoch: int = EP
             refused(BAN),
             {**SHUT, "reason": BAN, "until_ms": T0 + 240_000, "bans": 2, "rates": 0, "last_pause_ms": 240_000},
         ),
+        (  # a late one lasts as long where it flaps, and climbs nothing
+            busy(OPEN, trouble=tuple(range(T0 - 80, T0, 10))),
+            refused(WAF, epoch=EPOCH - 1),
+            {
+                **SHUT,
+                "until_ms": T0 - 60 + 600_000,
+                "last_pause_ms": 2_000,
+                "trouble": (*range(T0 - 80, T0, 10), *(T0,) * 5),
+            },
+        ),
         (  # a late refusal climbs nothing
             busy(RAMP),
             refused(WAF, epoch=EPOCH - 1),
@@ -208,3 +218,7 @@ def test_the_operator_forgets_everything(state: GateState) -> None:
 def test_only_a_closed_gate_makes_reads_wait_for_its_time(state: GateState, expected_ms: int) -> None:
     assert reopens_in_ms(busy(state, until_ms=T0 + 9_000), T0) == expected_ms
     assert reopens_in_ms(busy(CLOSED, until_ms=T0), T0) == 0
+
+
+def test_nothing_has_happened_at_the_beginning() -> None:
+    assert not any(astuple(Gate())[2:])
