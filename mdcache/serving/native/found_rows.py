@@ -36,21 +36,24 @@ class FoundRows:
 class KeptRows(Representation):
     """Printed rows, kept as a ready answer; `digest`: of them in tokens; `named`: how answers name the series."""
 
-    __slots__ = ("_deflated", "_found", "content", "digest", "named")
+    __slots__ = ("_deflated", "_key", "content", "digest", "named")
 
     def __init__(self, answer: Answer, key: SeriesKey, tag: bytes) -> None:
         super().__init__(answer, key.market, tag)
         self.content = answer.body
         self.digest = digest(tag, stale=False)
         self.named = name_series(key)
-        self._found = FoundRows(key, tag, answer.as_of_ms, answer.settled, CacheStatus.HIT, kept=self)
+        self._key = key
         self._deflated: Deflated | None = None
 
     def found(self, now: Instant) -> FoundRows:
-        """Return these rows as an answer has them; `now`: what settled rows are as of."""
-        if not self.answer.settled:
-            return self._found
-        return FoundRows(self._found.key, self.tag, now.ms, settled=True, status=CacheStatus.HIT, kept=self)
+        """Return these rows as an answer has them; `now`: what settled rows are as of.
+
+        It is not kept here: the two would be a cycle, and all of this would stay in memory until it is collected.
+        """
+        settled = self.answer.settled
+        as_of_ms = now.ms if settled else self.answer.as_of_ms
+        return FoundRows(self._key, self.tag, as_of_ms, settled, CacheStatus.HIT, kept=self)
 
     @property
     def nbytes(self) -> int:

@@ -4,11 +4,13 @@ Rule: docs/design.md#native.
 """
 
 import asyncio
+import gc
 import json
 from typing import Any
 
 import pytest
 
+from mdcache.serving.native.found_rows import KeptRows
 from tests.support.candles_questions import MINUTE, TWO, get, series, truth, world
 
 pytestmark = pytest.mark.virtual
@@ -211,3 +213,18 @@ async def test_a_question_of_a_thousand_series_ends_by_the_deadline_and_shows_wh
     assert len(errors) < len(found)
     assert {each["code"] for each in errors} == {-1008}
     assert all(each["retry_after"] >= 1 for each in errors)
+
+
+async def test_rows_that_newer_ones_replace_leave_the_memory_at_once() -> None:
+    """They may be megabytes, of which the garbage collector would know nothing until it has seen 10,000 objects."""
+    w = world(derive=False)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            await w.clock.sleep(10)
+            for _ in range(3):
+                await series(w, "market=spot&symbols=BTCUSDT&intervals=1m&limit=50")
+        assert sum(isinstance(each, KeptRows) for each in gc.get_objects()) == 1
+    finally:
+        gc.enable()
