@@ -343,12 +343,17 @@ class History:
         self._shown[key] = as_of_ms
 
     def _is_excused(self, replica: Replica) -> bool:
-        return self.troubles.lately or any(each.short for each in replica.governor.status())
+        return self.troubles.lately or any(
+            each.short or each.used >= 0.8 * each.allowed or self.troubles.is_spent(each.family)
+            for each in replica.governor.status()
+        )
 
     def _short(self, replica: Replica, asked: Asked) -> bool:
         """Return whether a part of the share is spent, or this replica's part of it."""
         family = _market(asked.question).family.value
-        if any(each.short for each in replica.governor.status() if each.family == family):
+        if self.troubles.is_spent(family) or any(
+            each.short for each in replica.governor.status() if each.family == family
+        ):
             return True
         spent = self.wire.spent[family, asked.answered_ms // 60_000]
         spent += sum(entry.weight for entry in self.world.exchange.log if entry.family == family)

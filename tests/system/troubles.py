@@ -30,10 +30,15 @@ class Troubles:
         self._world = world
         self._last_s = world.clock.now()  # at the start, replicas may have to wait for a minute
         self._lasting = world.options.replicas > 1
+        self._spent_until_ms: dict[str, int] = {}  # by another program at this address
 
     @property
     def lately(self) -> bool:
         return self._lasting or self._world.clock.now() - self._last_s < _LATELY_S
+
+    def is_spent(self, family: str) -> bool:
+        """Return whether another program spent weight in this minute, or just before it."""
+        return self._world.clock.true_ms() < self._spent_until_ms.get(family, 0)
 
     def forget(self) -> None:
         """All has recovered."""
@@ -110,6 +115,7 @@ class Troubles:
     def _spend(self, rng: random.Random) -> None:
         family = rng.choice(_FAMILIES)
         limit = self._world.exchange.config.limit(family)
+        self._spent_until_ms[family] = (self._world.clock.true_ms() // 60_000 + 1) * 60_000 + 2_000
         self._world.control.spend(family, int(limit * rng.choice([0.2, 0.6, 0.85])), client="192.0.2.1")
 
     # ------------------------------------------------------------------------------- the network
