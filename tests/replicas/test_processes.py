@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.processes import daemon, sim
 from tests.support.redis_servers import RedisServer, running_redis
-from tests.support.waiting import eventually, until
+from tests.support.waiting import eventually, strain, until
 
 pytestmark = [pytest.mark.processes, pytest.mark.untraced]
 
@@ -119,7 +119,7 @@ async def test_twenty_cold_series_asked_of_all_three_at_once(fleet: ReplicaProce
         read_at[series].append(entry["at_ms"])
     # one that a busy machine keeps from asking for longer than a TTL reads again, rightly
     again = [gap for times in read_at.values() for gap in map(int.__sub__, times[1:], times) if gap < LEAST_TTL_MS]
-    assert len(again) <= 2, read_at
+    assert len(again) <= 2 * strain(), read_at
     assert all(read_at.values())
     assert {answer.status_code for found in answers for answer in found} == {200}
     for found in answers:

@@ -10,10 +10,14 @@ PATIENCE_S = 60.0  # on a machine with other work
 _PAUSE_S = 0.02
 
 
+def strain() -> float:
+    """Return how many processes wait for each processor, beyond one as in a run of all tests; at least 1."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) - 1.0)
+
+
 def allowed_s(within_s: float) -> float:
-    """Return the bound, as many times as processes wait for each processor now, beyond one as in a run of all tests."""
-    waiting = os.getloadavg()[0] / (os.cpu_count() or 1) - 1.0
-    return within_s * max(1.0, waiting)
+    """Return a bound for a machine with as much other work as this one has now."""
+    return within_s * strain()
 
 
 def eventually(true: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
