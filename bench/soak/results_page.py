@@ -12,8 +12,8 @@ from bench.soak.verdict import Check, recoveries, start_s
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 _PICTURE = (
-    "Memory, descriptors, tasks, ages of answers, weight and listeners of three replicas over the run, which go up and "
-    "down with the faults beneath and do not grow"
+    "Memory, descriptors, tasks, ages of answers, weight and listeners of three replicas over the run, beneath them "
+    "each fault and when not all was ready"
 )
 BEGIN, END = "<!-- soak: begin -->\n", "<!-- soak: end -->\n"
 

@@ -1,5 +1,6 @@
 """What a soak has to show, from its record alone: each check has what speaks against it, and figures."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -279,17 +280,23 @@ def lasting(trouble: str) -> str:
 
 def _judge_readiness(record: Record) -> Check:
     """All are ready within 30 s of each fault's end; what the next fault overtakes counts as part of that one."""
-    against, took, overtaken_by = [], [], 0
+    against, took, overtaken_by, before = [], [], 0, False
     for fault, after_s, overtaken in recoveries(record):
         if fault["name"] == START:
             continue
-        if overtaken:
+        what = f"{_moment(record, {'at_s': fault['began_s']})} {fault['name']}: {after_s or math.inf:.0f} s"
+        chained, before = before, overtaken
+        if overtaken and not chained and (after_s or math.inf) > 2 * READY_S:
+            against.append(f"{what}, beyond further faults")
+        elif overtaken:
             overtaken_by += 1
         elif after_s is None or after_s > READY_S:
             seen: list[str] = next(
                 (each["troubles"] for each in record.of("ready") if each["at_s"] > fault["ended_s"] + READY_S), []
             )
-            against.append(f"{_moment(record, {'at_s': fault['began_s']})} {fault['name']}: {after_s} s ({seen})")
+            against.append(
+                f"{_moment(record, {'at_s': fault['began_s']})} {fault['name']}: {after_s or math.inf:.0f} s ({seen})"
+            )
         else:
             took.append(after_s)
     said = f"half of them within {median(took):.1f} s, the slowest {max(took):.1f} s" if took else "never"
@@ -298,10 +305,16 @@ def _judge_readiness(record: Record) -> Check:
     return Check("ready again within 30 s, no gate closed, nothing down", said, against)
 
 
+def _all_is_back_s(fault: Entry, after_s: float) -> float:
+    """Return when every question can be answered again: where Redis lost the budget, when the next minute begins."""
+    back_s: float = fault["ended_s"] + after_s
+    return back_s if fault["name"] != "Redis emptied" else -(-back_s // 60) * 60  # docs/replicas.md#budget
+
+
 def _judge_calm(record: Record) -> Check:
     """Between a recovery and the next fault every question is answered."""
     calm = [
-        (fault["ended_s"] + after_s + _CALM_S, following["began_s"])
+        (_all_is_back_s(fault, after_s) + _CALM_S, following["began_s"])
         for (fault, after_s, overtaken), (following, _, _) in pairwise(recoveries(record))
         if after_s is not None and not overtaken
     ]
@@ -309,7 +322,7 @@ def _judge_calm(record: Record) -> Check:
     against = []
     for each in record.of("refusal"):
         by_status[str(each["status"])] += 1
-        sent_s = each.get("sent_s", each["at_s"])
+        sent_s: float = each["sent_s"] if "sent_s" in each else each["at_s"]
         if any(since_s <= sent_s and each["at_s"] <= until_s for since_s, until_s in calm):
             against.append(f"{_moment(record, each)} {each['status']} {each['target']}: {each['text'][:120]}")
     told = ", ".join(

@@ -163,6 +163,19 @@ def test_a_recovery_that_the_next_fault_overtakes_counts_as_its_part() -> None:
     assert broken(entries) == {}
 
 
+def test_an_outage_is_not_hidden_by_faults_that_come_meanwhile() -> None:
+    entries = good()
+    for each in entries:
+        if each["kind"] == "ready" and 300 <= each["at_s"] - START < 420:
+            each["troubles"][0] = "spot: gate closed"
+    for n in range(1, 5):
+        began_s = START + 300 + 30 * n
+        entries.append(entry(303 + 30 * n, "fault", name="SIGKILL", victim="", began_s=began_s, ended_s=began_s + 3))
+    found = broken(entries)
+    assert list(found) == ["ready again within 30 s, no gate closed, nothing down"]
+    assert len(next(iter(found.values()))) == 1
+
+
 def test_a_run_can_be_read_drawn_and_told_from_its_file(tmp_path: Path) -> None:
     file, page = tmp_path / "run.jsonl", tmp_path / "page.md"
     written = Record([], file)
