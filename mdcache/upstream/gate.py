@@ -44,9 +44,10 @@ from mdcache.upstream.gate_events import (
 # 4. The history (rungs, bans, 429s in a row) is forgotten after as long without a refusal as the
 #    last pause was, at least a minute, counted from the reopening. Failures don't shorten that time.
 # 5. A family that flaps (refused again in RAMP, or in OPEN before it was forgotten: half of all answers are
-#    refusals) would still send a read for each success. From then on each closure lasts at least until no
-#    more than `FLAP_SENDS` reads of its troubled time are less than ten minutes old. Only 403, 418 and 429
-#    count for that, never what had no answer; and a pause that Binance stated is as long as it stated.
+#    refusals) would still send a read for each success. From the second time on, as one may be another fault
+#    than the one before, each closure lasts at least until no more than `FLAP_SENDS` reads of its troubled time
+#    are less than ten minutes old. Only 403, 418 and 429 count for that, never what had no answer; and a pause
+#    that Binance stated is as long as it stated.
 #
 # Every pair of state and event is in `_TABLE`, with `_same` if it changes nothing.
 
@@ -75,7 +76,7 @@ FORGET_MS = 60_000  # docs/design.md#probing: the least time without refusal
 FAILURES_TO_CLOSE = 5  # docs/design.md#backoff
 FLAPPING = frozenset({ClosureReason.WAF, ClosureReason.BAN, ClosureReason.RATE})  # docs/design.md#probing
 FLAP_WINDOW_MS = 600_000
-FLAP_SENDS = 10  # with the probe, a ramp of 7 and the reads in flight, at most 25 are sent: measured in its test
+FLAP_SENDS = 10  # with the probe, a ramp of 7 and the reads in flight, at most 28 are sent: measured in its test
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +294,7 @@ def _close(gate: Gate, reason: ClosureReason, pause_ms: int, now_ms: int, *, dam
     trouble = tuple(sent_ms for sent_ms in gate.trouble if sent_ms > now_ms - FLAP_WINDOW_MS)
     trouble = (*trouble, *(now_ms,) * stray)[-2 * FLAP_SENDS :]
     until_ms = max(now_ms + pause_ms, gate.until_ms if shut else 0)
-    if damped and gate.flaps and len(trouble) > FLAP_SENDS:
+    if damped and gate.flaps > 1 and len(trouble) > FLAP_SENDS:
         until_ms = max(until_ms, trouble[-FLAP_SENDS - 1] + FLAP_WINDOW_MS)
     return replace(
         gate,
