@@ -44,7 +44,5 @@ EXPLAINED = (
     Explained("stream_refused", (*_REFUSED, "no streams", "broken bodies", *_SLOW)),
     Explained("clock_suspect", _SLOW),
     Explained("background_task_failed", _SLOW, ("task", "clock")),
-    # who is refused again soon is held back for minutes, by the rule of docs/design.md#probing
-    Explained("background_task_failed", ("403", "418", "429"), ("task", "clock"), 600.0),
     Explained("topics_dead", _STREAMS),
 )  # fmt: skip

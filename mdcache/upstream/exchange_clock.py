@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mdcache.background_work import cancel_all
 from mdcache.clock import Clock, Instant
-from mdcache.errors import BodyFault, Fault, InvalidBody, MdcacheError, Refusal, ServerFailed
+from mdcache.errors import BodyFault, Fault, GateClosed, InvalidBody, MdcacheError, Refusal, ServerFailed
 from mdcache.events import (
     BackgroundTask,
     BackgroundTaskFailed,
@@ -230,7 +230,8 @@ class ExchangeClocks:
         return Instant(math.floor(self._clock.now() * 1000 + self._offset_ms(known)), known.error_ms)
 
     def _report(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, GateClosed):  # which is told by the gate itself
             self._events.emit(BackgroundTaskFailed(BackgroundTask.CLOCK, str(error)))
 
     def _start(self, market: Market) -> asyncio.Task[None]:

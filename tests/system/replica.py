@@ -143,7 +143,7 @@ class Replica(ServedDaemon):
     def flaps(self, family: str) -> bool:
         """Return whether a family was refused again soon after it had reopened."""
         saved: Any = self.governor.saved_state("")[family]
-        return bool(saved["gate"]["flaps"])
+        return int(saved["gate"]["flaps"]) > 1
 
     def memory(self) -> dict[str, float]:
         """Return what must stay bounded, each as a part of its bound."""

@@ -211,6 +211,18 @@ async def test_a_failed_renewal_is_reported_and_retried_later() -> None:
     assert len(world.events_of(ClockMeasured)) == 1
 
 
+async def test_a_closed_gate_is_no_failure_of_the_clock() -> None:
+    world = await governed()
+    await asyncio.sleep(301)
+    world.exchange.fault = lambda *_: refuse(418, retry_after="90")
+    with pytest.raises(GateClosed):
+        await world.governor.fetch(fake_read(within_s=1))
+    for _ in range(10):
+        await world.governor.clocks.ensure(SPOT)
+        await asyncio.sleep(4)
+    assert world.events_of(BackgroundTaskFailed) == []
+
+
 async def test_closing_ends_a_measurement_under_way() -> None:
     world = await governed(synced=False)
     waiting = asyncio.create_task(world.governor.clocks.ensure(SPOT))
