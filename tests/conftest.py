@@ -36,6 +36,8 @@ settings.register_profile("long", parent=_every, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+# Files that take longest: else one of them would run alone at the end.
+_LONGEST = {("system", "test_histories.py"), ("replicas", "test_faults.py"), ("deploy", "test_listeners.py")}
 gc.set_threshold(50_000, 20, 100)  # about as rarely as the daemon
 
 _refused: list[str] = []  # the test that runs, unless it may start processes
@@ -83,6 +85,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = {item for item in items if any(item.get_closest_marker(name) for name in names)}
     config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = [item for item in items if item not in left_out]
+    items.sort(key=lambda item: item.path.parts[-2:] not in _LONGEST)
     for item in items:
         if isinstance(item, pytest.Function) and item.get_closest_marker("virtual") and iscoroutinefunction(item.obj):
             item.obj = closing(item.obj)

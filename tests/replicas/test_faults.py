@@ -37,8 +37,7 @@ SLACK_S = 4.0  # likewise
 LEASE_S = 3.0
 IN_TIME_S = SLOWEST_S + SLACK_S
 FAILURES = 30  # of calls, most that a circuit lets happen before it opens and while it is probed
-SHARE = 0.2
-FUTURES_ALLOWED = 480  # of 2,400 weight
+FUTURES_ALLOWED = 1_200  # half of 2,400 weight
 TOKEN = "a-very-secret-token"
 LATE = ("no answer within", "TimeoutError: ")  # how a circuit is opened by time-outs
 ROUNDS, MOST_ROUNDS = 3, 20  # until each kind of key was met
@@ -82,13 +81,11 @@ def fleet() -> Iterator[FaultyReplicas]:
         redis = stack.enter_context(running_redis())
         wire = stack.enter_context(closing(SlowProxy(redis.port)))
         exchange = stack.enter_context(closing(SimClient(stack.enter_context(sim()))))
-        settings = {
-            "admin_token": TOKEN, "replicas": "3", "redis_timeout_s": str(TIMEOUT_S), "weight_share": str(SHARE),
-        }  # fmt: skip
+        settings = {"admin_token": TOKEN, "replicas": "3", "redis_timeout_s": str(TIMEOUT_S)}
         urls = (redis.url, redis.url, f"redis://127.0.0.1:{wire.port}")
         daemons = [DaemonProcess(exchange.url, redis_url=url, **settings) for url in urls]
         page = "/fapi/v1/klines?symbol=BTCUSDT&interval=1m&startTime={start}&limit=1500"
-        flood = stack.enter_context(closing(ColdLoad(daemons, page, step_ms=1_500 * MINUTE, pause_s=1.5)))
+        flood = stack.enter_context(closing(ColdLoad(daemons, page, step_ms=1_500 * MINUTE, pause_s=0.6)))
         for daemon in daemons:  # they end before the flood: none of its questions is waited for
             stack.enter_context(closing(daemon)).start(wait=False)
         for daemon in daemons:

@@ -31,7 +31,7 @@ _NOT_JSON = b"<html><head><title>Maintenance</title></head><body><h1>We will be 
 _GARBAGE_GZIP = b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + b"\xff" * 400  # a good header, then an invalid block type
 _GZIPPED = (("Content-Encoding", "gzip"),)
 _MEGABYTE = 1_000_000
-_SHIFT_MS = 30_000 * 86_400_000  # to before 1970, where no window begins
+_SHIFT_MS = 10_000 * 86_400_000  # to a time when there was nothing to trade
 
 Spoilt = tuple[bytes, str | None, tuple[tuple[str, str], ...]]  # body, content type if another, more headers
 
