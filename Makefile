@@ -83,7 +83,7 @@ $(LOCKED): requirements-build.lock requirements-dev.lock
 	@touch $@
 
 # Without what installed it, and without symbols for debuggers; the first start compiles the modules that it imports.
-$(RUN_READY): requirements.lock
+$(RUN_READY): requirements-build.lock requirements.lock
 	@$(CHECK_PYTHON)
 	@echo "making $(RUN_VENV) from requirements.lock …"
 	@$(PYTHON) -m venv --clear $(RUN_VENV)

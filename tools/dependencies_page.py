@@ -58,9 +58,9 @@ package without a wheel: its `setup.py` runs when it is installed, with the setu
 
 ## Small
 
-`make run`'s environment takes 31 MB when it is made, and 42 MB after the first start, which compiles what it imports.
+`make run`'s environment takes 35 MB when it is made, and 46 MB after the first start, which compiles what it imports.
 (It took 118 MB with pip, setuptools, every module compiled, and larger packages.) The image's, with mdcache in it,
-takes 51 MB (102). Symbols for debuggers are taken out of libraries in both: 15 MB, 12 of them of `uvloop`; in `make
+takes 55 MB (102). Symbols for debuggers are taken out of libraries in both: 15 MB, 12 of them of `uvloop`; in `make
 run`'s only where Linux has `strip`. What is left: 5 MB each of `pygments`, which comes with
 `rich`, `pydantic-core`, and `redis`.
 
