@@ -56,17 +56,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--exhaustive", action="store_true", help="models at their full size, and tests with all seeds")
 
 
-def _measured_elsewhere() -> Coverage | None:
-    """Return what measures this process, unless it is the first of those that all collect the same tests."""
-    return Coverage.current() if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0" else None
+# What measures this process, unless it is the first of those that all collect the same tests.
+_measured_elsewhere = Coverage.current() if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0" else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have hypothesis draw few examples in the inner loop; measure in one process alone what collecting runs."""
     if not config.getoption("exhaustive") and "HYPOTHESIS_PROFILE" not in os.environ:
         settings.load_profile("quick")
-    if tracing := _measured_elsewhere():
-        tracing.stop()
+    if _measured_elsewhere:
+        _measured_elsewhere.stop()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -95,8 +94,8 @@ def pytest_collection_finish() -> None:
     """Let no garbage collection scan what was collected for the whole run: that took a seventh of the time."""
     gc.collect()
     gc.freeze()
-    if tracing := _measured_elsewhere():
-        tracing.start()
+    if _measured_elsewhere:
+        _measured_elsewhere.start()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -120,7 +120,7 @@ async def test_a_start_just_after_a_close_costs_no_more(apart_s: float, round_s:
     await incident.stop()
 
 
-@pytest.mark.exhaustive
+@pytest.mark.long
 async def test_on_futures_each_close_costs_one_read_a_series() -> None:
     """The final frame comes two seconds after the close."""
     symbols = 4

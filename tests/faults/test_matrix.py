@@ -1,4 +1,4 @@
-"""Each cheap fault of the matrix keeps every promise; the long form is `make faults`."""
+"""Every second cheap fault of the matrix keeps every promise; `make faults` tries all, and for longer."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -19,7 +19,7 @@ pytestmark = [
 ]
 
 CHEAP, LONELY = (
-    {kind: [case for case in each if not case.long] for kind, each in cases.items()} for cases in (CASES, ALONE)
+    {kind: [case for case in each if not case.long][::2] for kind, each in cases.items()} for cases in (CASES, ALONE)
 )
 _BENCHES = {"alone": 4, "pair": 1, "streamed": 1}
 

@@ -140,7 +140,13 @@ def follows(server: RedisServer, trio: list[RedisServer]) -> bool:
     )
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["whole or not at all", "what there is"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(True, id="whole or not at all", marks=pytest.mark.long),
+        pytest.param(False, id="what there is"),
+    ],
+)
 def on_cluster(request: pytest.FixtureRequest) -> Iterator[Pair]:
     with redis_cluster(whole=request.param) as servers, ExitStack() as stack:
         hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
