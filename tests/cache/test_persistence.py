@@ -68,6 +68,7 @@ async def test_stored_futures_rows_make_the_first_tail_cheap(tmp_path: Path) -> 
     assert [int(call.split("limit=")[1]) for call in w.calls(since)] == [99]
 
 
+@pytest.mark.exhaustive
 async def test_evicted_blocks_come_back_from_the_disk(tmp_path: Path) -> None:
     w = world(tmp_path, memory_mb=1.0)
     now = w.clock.true_ms()
@@ -167,6 +168,7 @@ async def history(folder: Path, seed: int, steps: int) -> None:
     await w.aclose()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.untraced
 @given(seed=st.integers(0, 2**32))
 @examples(6, 200)

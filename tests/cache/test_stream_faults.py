@@ -134,6 +134,7 @@ async def through_fault(market: Market, fault: Fault, *, closes_gate: bool, poll
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "market"), thinned(product(FAULTS, [Market.SPOT, Market.USDM]), 6, 3))
 def test_a_fault_costs_no_lie_no_storm_and_no_more_than_polling(name: str, market: Market) -> None:
     polling = weight_of_polling(market)

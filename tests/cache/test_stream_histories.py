@@ -23,6 +23,7 @@ async def history(seed: int, steps: int, folder: Path | None = None, *, streams:
     return found
 
 
+@pytest.mark.exhaustive
 @given(seed=st.integers(0, 2**32))
 @examples(3, 300)
 def test_any_history(seed: int) -> None:
@@ -35,6 +36,7 @@ def test_a_history_with_a_disk(tmp_path: Path, seed: int) -> None:
     run(history(seed, 20, tmp_path))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("seed", [0, *exhaustive(*range(1, 5))])
 def test_the_same_history_costs_no_more_than_without_streams(seed: int) -> None:
     streamed, polled = (run(history(seed, 20, streams=streams)) for streams in (True, False))

@@ -72,6 +72,7 @@ async def test_the_warm_minute_costs_next_to_nothing(consumers: int) -> None:
     assert max(ages) <= 2_700
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("path", "symbol"), [(SPOT, "BTCUSDT"), (USDM, "BTCUSDT"), *exhaustive((COINM, "BTCUSD_PERP"))]
 )
@@ -86,6 +87,7 @@ async def test_a_client_that_polls_fast_sees_each_close_once_and_rightly(path: s
     assert max(ages) <= 2_700
 
 
+@pytest.mark.exhaustive
 async def test_topics_of_a_symbol_that_trades_now_and_then_vouch_for_one_another() -> None:
     """The list names the symbol after the frame that shows its trade: alone, each series would be read."""
     w, oracle = await streamed_world()

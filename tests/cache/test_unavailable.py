@@ -28,6 +28,7 @@ def sent_since(w: VirtualDaemon, ms: int) -> list[int]:
     return [entry.status for entry in w.exchange.log if entry.at_ms >= ms and entry.path.startswith("/api")]
 
 
+@pytest.mark.exhaustive
 async def test_a_ban_is_obeyed_to_its_end_then_one_probe_then_a_ramp() -> None:
     w = await ready(VirtualDaemon(PLENTY))
     await w.ask(SPOT, TAIL)

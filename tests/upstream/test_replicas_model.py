@@ -171,6 +171,7 @@ some = st.sampled_from(
 )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.untraced
 @examples(12, 200)
 @given(steps=st.lists(some, min_size=3, max_size=10))

@@ -103,6 +103,7 @@ async def test_one_restarted_in_the_next_minute_has_its_full_part_at_once(unmeas
     assert max(fleet.spent().values()) <= 100, fleet.spent()
 
 
+@pytest.mark.exhaustive
 async def test_the_store_is_lost_repeatedly_and_each_time_another_replica_is_killed() -> None:
     """Each death is reported by the replica that takes the place: no replica waits for one that never returns."""
 
@@ -131,6 +132,7 @@ async def test_the_store_is_lost_repeatedly_and_each_time_another_replica_is_kil
     assert sum(replica.governor.sharing()["spot"].part for replica in three) > 0.9
 
 
+@pytest.mark.exhaustive
 async def test_all_killed_and_restarted_know_the_time_at_once_and_the_full_share_from_the_next_minute() -> None:
     """As in a daemon: until its clock is measured, it may be any of three minutes."""
 

@@ -14,6 +14,7 @@ from tests.support.governor_replicas import GovernorReplicas, two
 pytestmark = [pytest.mark.virtual, pytest.mark.untraced]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("skews", "rates"), [((-2_500, 2_000), (0.3, 3.0)), *exhaustive(((0, 0), (0.3, 0.3)))])
 async def test_two_replicas_use_one_budget_and_most_of_it(skews: tuple[int, int], rates: tuple[float, float]) -> None:
     fleet = GovernorReplicas(share=100, families=tuple(Family))
@@ -52,6 +53,7 @@ async def test_a_replica_that_joins_may_read_at_once_however_many_there_may_be(f
     assert await joined.read(within_s=1.5) == "ok"
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("at_s", "loses", "skews"),
     [

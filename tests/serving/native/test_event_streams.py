@@ -18,7 +18,6 @@ from mdcache.sim.default_symbols import default_symbols
 from mdcache.stores import block_codec
 from mdcache.upstream.priority import Lane, Priority
 from tests.support.event_client import EventClient, ReceivedEvent
-from tests.support.examples import exhaustive
 from tests.support.served_daemon import ServedDaemon
 from tests.support.virtual_daemon import DaemonOptions
 
@@ -127,7 +126,8 @@ async def test_all_listeners_together_cost_what_one_poll_costs() -> None:
     assert {event.row[0] for event in others[7].named("closed")} <= {event.row[0] for event in first.named("closed")}
 
 
-@pytest.mark.parametrize("closed", ["true", *exhaustive("false")])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("closed", ["true", "false"])
 async def test_with_streams_listening_costs_next_to_nothing(closed: str) -> None:
     w = world(streams=True)
     await listen(w, f"market=spot&symbols=BTCUSDT,ETHUSDT&intervals=1m,1h&closed={closed}")
@@ -198,6 +198,7 @@ async def test_a_position_holds_after_a_restart_of_the_daemon() -> None:
     check_closed(w, [*client.events, *again.events], began_ms - 5_000, w.clock.true_ms() // MINUTE * MINUTE - 1)
 
 
+@pytest.mark.exhaustive
 async def test_a_position_holds_on_another_replica() -> None:
     w = world()
     other = ServedDaemon(PLENTY, DaemonOptions(), beside=w)
@@ -213,6 +214,7 @@ async def test_a_position_holds_on_another_replica() -> None:
     check_closed(w, [*events, *client.events], began_ms - 5_000, w.clock.true_ms() // MINUTE * MINUTE - 1)
 
 
+@pytest.mark.exhaustive
 async def test_a_candle_that_is_printed_differently_is_sent_again() -> None:
     w = world()
     client = await listen(w)

@@ -43,6 +43,7 @@ async def test_a_path_that_does_not_exist_gives_way_at_once(monkeypatch: pytest.
     assert world.consumer.since(0, Market.COINM, *PERPETUALS) != [float("inf")] * 2
 
 
+@pytest.mark.exhaustive
 async def test_while_the_gate_is_closed_nothing_is_sent() -> None:
     world = StreamWorld()
     world.governor.close_gate(Family.SPOT, 300)

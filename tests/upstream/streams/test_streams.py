@@ -238,6 +238,7 @@ async def test_an_announced_end_is_met_by_a_new_connection_that_loses_no_frame()
     assert [event.reason for event in world.matching(StreamConnected)] == [ConnectReason.FIRST, ConnectReason.SHUTDOWN]
 
 
+@pytest.mark.exhaustive
 async def test_a_planned_replacement_that_may_not_begin_is_no_reason_to_stay_silent() -> None:
     world = StreamWorld()
     world.subscribe(BTC)
