@@ -76,6 +76,12 @@ class World:
         merge(series, rows, tail_window(limit), ReadTime(self.sim.now, self.sim.now))
         return series
 
+    def read_later(self, *intervals: str) -> None:
+        """Read each, a second after what was before."""
+        for interval in intervals:
+            self.sim.now += SECOND
+            self.read(interval)
+
     def derivation(self, target: str, part: str = "1m") -> Derivation:
         return Derivation(self.series(target), self.series(part))
 
@@ -142,8 +148,7 @@ def test_nothing_is_derived_without_news() -> None:
     assert derivation.derive() is not NotDerived.NOT_NEWER
     w.read("5m")
     assert derivation.derive() is NotDerived.NOT_NEWER
-    w.sim.now += SECOND
-    w.read("5m")
+    w.read_later("5m")
     assert derivation.derive() is NotDerived.NOT_NEWER
 
 
@@ -170,10 +175,7 @@ def test_a_passed_close_needs_the_exchanges_own_row() -> None:
     w.sim.now = NOON + 5 * MINUTE + 2 * SECOND
     w.read("1m")
     assert derivation.derive() is NotDerived.NO_PARTS
-    w.sim.now += SECOND
-    w.read("5m")
-    w.sim.now += SECOND
-    w.read("1m")
+    w.read_later("5m", "1m")
     w.assert_right(derivation.derive())
 
 
@@ -202,8 +204,7 @@ def half_of_four_hours() -> World:
     w = World()
     w.sim.now = NOON + 2 * HOUR + 10 * SECOND
     w.read("4h")
-    w.sim.now += SECOND
-    w.read("1m")
+    w.read_later("1m")
     return w
 
 
@@ -232,8 +233,7 @@ def test_each_close_is_proven_anew() -> None:
     w.sim.now = NOON + 7 * MINUTE
     closed = w.rows("5m", 2)[0]
     w.read("5m", change=(closed.open_ms, one_trade_more(closed)))
-    w.sim.now += SECOND
-    w.read("1m")
+    w.read_later("1m")
     assert derivation.derive() is NotDerived.MISMATCH
 
 
@@ -303,8 +303,7 @@ def test_a_mismatch_is_told_once_and_ends_it_for_an_hour() -> None:
     w.sim.now = NOON + 2 * MINUTE
     before = w.rows("5m", 2)[0]
     w.read("5m", change=(before.open_ms, one_trade_more(before)))  # settled: its close is over a minute ago
-    w.sim.now += SECOND
-    w.read("1m")
+    w.read_later("1m")
     derivation = w.derivation("5m")
     assert derivation.derive() is NotDerived.MISMATCH
     assert derivation.derive() is NotDerived.UNPROVEN
@@ -312,8 +311,7 @@ def test_a_mismatch_is_told_once_and_ends_it_for_an_hour() -> None:
     while (passed := w.sim.now - ended_ms) < HOUR:
         w.sim.now += 4 * MINUTE
         w.read("5m")
-        w.sim.now += SECOND
-        w.read("1m")
+        w.read_later("1m")
         if passed < HOUR - 5 * MINUTE:
             assert derivation.derive() is NotDerived.UNPROVEN
     w.assert_right(derivation.derive())
@@ -324,14 +322,10 @@ def test_a_row_read_just_after_its_close_may_differ() -> None:
     w.sim.now = NOON + 5 * MINUTE + 200
     closed = w.rows("5m", 2)[0]
     w.read("5m", change=(closed.open_ms, one_trade_more(closed)))
-    w.sim.now += SECOND
-    w.read("1m")
+    w.read_later("1m")
     derivation = w.derivation("5m")
     assert derivation.derive() is NotDerived.UNPROVEN
-    w.sim.now += SECOND
-    w.read("5m")
-    w.sim.now += SECOND
-    w.read("1m")
+    w.read_later("5m", "1m")
     w.assert_right(derivation.derive())
 
 
@@ -346,14 +340,10 @@ def test_a_row_and_its_last_part_that_were_both_read_unfinished_prove_nothing_on
     w.sim.now += SECOND
     w.read("1m", change=(unfinished["1m"].open_ms, unfinished["1m"].raw))
     assert isinstance(derivation.derive(), Frame)
-    w.sim.now += SECOND
-    w.read("1m")
+    w.read_later("1m")
     assert w.rows("1m", 2)[0].raw != unfinished["1m"].raw
     assert derivation.derive() is NotDerived.UNPROVEN
-    w.sim.now += SECOND
-    w.read("5m")
-    w.sim.now += SECOND
-    w.read("1m")
+    w.read_later("5m", "1m")
     w.assert_right(derivation.derive())
 
 
@@ -401,8 +391,7 @@ def test_a_day() -> None:
     w = World()
     w.sim.now = T0 + 15 * HOUR
     w.read("1d")
-    w.sim.now += SECOND
-    w.read("1m")
+    w.read_later("1m")
     w.read("15m")
     assert w.derivation("1d").derive() is NotDerived.UNPROVEN  # 500 minutes are not all of yesterday's
     w.assert_right(w.derivation("1d", "15m").derive())
