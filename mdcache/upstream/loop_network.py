@@ -157,6 +157,7 @@ class LoopStream(httpcore.AsyncNetworkStream, asyncio.Protocol):
         """Close it at once."""
         self._transport.abort()
         await self._lost.wait()
+        self._received.clear()  # what holds this may wait for the garbage collector
 
     def get_extra_info(self, info: str) -> object:
         """Return whether there is something to read; on an idle connection, that is its end or something unasked."""

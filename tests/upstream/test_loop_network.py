@@ -296,3 +296,19 @@ def test_tls(certificate: Path, trusted: bool) -> None:
             await client.aclose()
 
     on_uvloop(main)
+
+
+async def test_what_was_not_read_does_not_outlive_the_connection() -> None:
+    """An endless header is cut off: what came of it waited for the garbage collector, up to 256 KB a connection."""
+
+    async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"x" * 1_000_000)
+
+    listening = await asyncio.start_server(flood, "127.0.0.1", 0)
+    stream = await loop_network.LoopNetwork().connect_tcp("127.0.0.1", listening.sockets[0].getsockname()[1])
+    assert isinstance(stream, loop_network.LoopStream)
+    assert await stream.read(1)
+    assert stream._received
+    await stream.aclose()
+    assert not stream._received
+    listening.close()
